@@ -1,0 +1,297 @@
+"""Learn count, class and pose of table-top objects from images, then say how well it works on scenes never seen.
+
+    python experiments/scenes3d.py --preset quick --out runs/scenes3d
+    python experiments/scenes3d.py --evaluate runs/scenes3d --num-eval-scenes 1000 --eval-seed 7 --out runs/scenes3d-again
+
+A run's directory holds config.yaml, scene.yaml, results.json, report.html, TensorBoard scalars and the weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from assets import load_catalogue
+from inverse_graphics.checkpoints import STATE_FILE, load_guide, load_state
+from inverse_graphics.config import load_dataclass, save_yaml
+from inverse_graphics.evaluation import judge
+from inverse_graphics.files import write_json
+from inverse_graphics.guides import GuideConfig, GuideSizes, RecurrentGuide
+from inverse_graphics.objectives import UprightPrior
+from inverse_graphics.protocols import Renderer
+from inverse_graphics.reporting import Provenance, package_versions, summary_text, write_scene_report
+from inverse_graphics.runs import (
+    CONFIG_FILE,
+    REPORT_FILE,
+    RESULTS_FILE,
+    Journal,
+    RunError,
+    claim_run,
+    current_commit,
+    find_run,
+    pick_device,
+)
+from inverse_graphics.symmetry import yaw_folds
+from inverse_graphics.training import Estimator, Example, Objective, TrainingConfig, TrainState, new_state, train
+from inverse_graphics.types import Catalogue, RenderOutput, Scene, map_tensors
+from renderers import BackendMissingError, Gradient, load_renderer
+from scenes import SceneConfig, ScenePrior, SceneStream, generate, load_scene_config
+
+PRESETS = Path(__file__).parent / "presets"
+SCENE_FILE = "scene.yaml"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run; saved as config.yaml."""
+
+    scene: str = "../../scenes/tabletop.yaml"
+    """Scene config, relative to this file."""
+    renderer: str = "raster"
+    """Backend that draws the images and the layers of the bound."""
+    gradient: Gradient | None = None
+    """How pose gradients are taken; the backend's default where null."""
+    objective: Objective = "sleep+bound"
+    """What is maximised."""
+    estimator: Estimator = "exact"
+    """How the bound's count, class and yaw bin are trained."""
+    seed: int = 0
+    """Of the weights, the training scenes and every draw."""
+    num_eval_scenes: int = 1000
+    """Held-out scenes."""
+    eval_seed: int = 0
+    """Of the held-out scenes; never those of any training seed."""
+    looks: int = 3
+    """Glimpses an object at test time."""
+    guide: GuideSizes = GuideSizes()
+    """Sizes of the inference network."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How it is trained with a sleep phase."""
+    bound_only: TrainingConfig = field(default_factory=TrainingConfig)
+    """How it is trained by ``--objective bound``."""
+
+    @property
+    def chosen(self) -> TrainingConfig:
+        """The settings of the run's objective."""
+        return self.bound_only if self.objective == "bound" else self.training
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Learn count, class and pose of table-top objects by inverting a renderer; evaluate on held-out scenes; write a report.
+
+    Options that are left out come from the preset or config file.
+    """
+
+    preset: Literal["smoke", "quick", "full"] = "quick"
+    """smoke: does everything run; quick: minutes; full: the best figures."""
+    config: Path | None = None
+    """YAML file to use instead of a preset."""
+    renderer: str | None = None
+    """raster or pytorch3d."""
+    gradient: Gradient | None = None
+    """How pose gradients are taken (default: the renderer's own)."""
+    estimator: Estimator | None = None
+    """exact: count, class and yaw bin summed; nvil: drawn, score function with a baseline (the paper's)."""
+    objective: Objective | None = None
+    """sleep: simulated pairs; bound: images only; sleep+bound: both."""
+    steps: int | None = None
+    """Gradient steps."""
+    seed: int | None = None
+    """Of weights, training scenes and draws."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the inference network runs."""
+    out: Path = Path("runs/scenes3d")
+    """Run directory; must be new, or hold a run that --resume continues."""
+    resume: bool = False
+    """Continue the run in --out from its last checkpoint, under its own config."""
+    evaluate: Path | None = None
+    """Evaluate this run on fresh scenes instead of training, and write to --out."""
+    num_eval_scenes: int | None = None
+    """How many held-out scenes."""
+    eval_seed: int | None = None
+    """Seed of the held-out scenes."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a config builds."""
+
+    scene: SceneConfig
+    catalogue: Catalogue
+    prior: ScenePrior
+    images: Renderer
+    """Draws the images."""
+    renderer: Renderer
+    """Draws the layers of the bound, with gradients."""
+    device: torch.device
+    """Where the guide runs."""
+
+
+def resolve(arguments: Arguments) -> Config:
+    """The preset or config file with the command line's changes."""
+    file = arguments.config or PRESETS / f"scenes3d_{arguments.preset}.yaml"
+    config = load_dataclass(Config, file)
+    config = dataclasses.replace(config, scene=str(file.parent / config.scene))
+    names = ("renderer", "gradient", "estimator", "objective", "seed", "num_eval_scenes", "eval_seed")
+    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    config = dataclasses.replace(config, **changes)
+    if arguments.steps is not None:
+        which = "bound_only" if config.objective == "bound" else "training"
+        config = dataclasses.replace(config, **{which: dataclasses.replace(config.chosen, steps=arguments.steps)})
+    if config.num_eval_scenes < 1 or config.seed < 0 or config.eval_seed < 0:
+        raise ValueError("--num-eval-scenes: expected at least 1, --seed and --eval-seed: at least 0; change them")
+    return config
+
+
+def build(config: Config, scene: SceneConfig, device: torch.device) -> Setup:
+    """Catalogue, prior and renderers of a config."""
+    catalogue = load_catalogue(scene.catalogue, scene.classes)
+    if scene.objects.placement != "upright":
+        raise ValueError(
+            "scene: objects.placement: expected 'upright', got 'free'; the guide infers x, y and yaw of standing objects only"
+        )
+    return Setup(
+        scene=scene,
+        catalogue=catalogue,
+        prior=ScenePrior(scene, catalogue),
+        images=load_renderer(config.renderer, catalogue, scene.samples_per_axis, "none"),
+        renderer=load_renderer(config.renderer, catalogue, scene.samples_per_axis, config.gradient),
+        device=device,
+    )
+
+
+def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes) -> GuideConfig:
+    """What the guide must know of the scenes."""
+    (x0, x1), (y0, y1) = scene.objects.x_range_m, scene.objects.y_range_m
+    return GuideConfig(
+        max_objects=scene.objects.max_count,
+        folds=tuple(yaw_folds(mesh.symmetry) for mesh in catalogue.meshes),
+        height_px=scene.image_size_px[1],
+        width_px=scene.image_size_px[0],
+        half_width_m=max(abs(x0), abs(x1), abs(y0), abs(y1)),
+        sizes=sizes,
+    )
+
+
+def bound_prior(scene: SceneConfig) -> UprightPrior:
+    """The bound's prior that fits a scene config."""
+    ranges = (scene.objects.x_range_m, scene.objects.y_range_m)
+    return UprightPrior(
+        count_probabilities=tuple(scene.objects.probabilities),
+        num_classes=len(scene.classes),
+        position_mean_m=(sum(ranges[0]) / 2, sum(ranges[1]) / 2),
+        position_std_m=(max(1e-3, ranges[0][1] - ranges[0][0]) / 12**0.5, max(1e-3, ranges[1][1] - ranges[1][0]) / 12**0.5),
+    )
+
+
+def examples(stream: SceneStream, device: torch.device) -> Iterator[Example]:
+    """Batches of a stream, on the guide's device."""
+    for batch in stream:
+        example = Example(batch.image.rgb, batch.scene.view, batch.scene.objects)
+        yield map_tensors(lambda tensor: tensor.to(device, non_blocking=True), example)
+
+
+def train_run(config: Config, setup: Setup, run: Path, state: TrainState) -> Journal:
+    """Train a run to its end; returns its journal."""
+    training = config.chosen
+    start = state.step * training.batch_size
+    with (
+        SceneStream(setup.prior, setup.images, training.batch_size, 2 * config.seed + 1, start) as stream,
+        Journal(run, training.steps, state.step) as journal,
+    ):
+        train(
+            state,
+            examples(stream, setup.device),
+            setup.renderer,
+            bound_prior(setup.scene),
+            training,
+            config.objective,
+            config.estimator,
+            journal,
+        )
+    return journal
+
+
+def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState]:
+    """A new run, or the one to resume."""
+    device = pick_device(arguments.device)
+    if arguments.resume:
+        run = find_run(arguments.out, STATE_FILE)
+        config = load_dataclass(Config, run / CONFIG_FILE)
+        state = load_state(run / STATE_FILE, device)
+        return config, build(config, load_scene_config(run / SCENE_FILE), device), state
+    config = resolve(arguments)
+    scene = load_scene_config(config.scene)
+    setup = build(config, scene, device)
+    torch.manual_seed(config.seed)
+    guide = RecurrentGuide(guide_config(scene, setup.catalogue, config.guide))
+    run = claim_run(arguments.out)
+    save_yaml(run / CONFIG_FILE, dataclasses.replace(config, scene=SCENE_FILE))
+    save_yaml(run / SCENE_FILE, scene)
+    return config, setup, new_state(guide, config.seed, device)
+
+
+def held_out(config: Config, setup: Setup, chunk: int = 128) -> Iterator[tuple[Scene, RenderOutput]]:
+    """Scenes that no training seed makes."""
+    for start in range(0, config.num_eval_scenes, chunk):
+        indices = range(start, min(start + chunk, config.num_eval_scenes))
+        batch = generate(setup.prior, setup.images, 2 * config.eval_seed, indices)
+        yield batch.scene, batch.image
+
+
+def finish(out: Path, guide: RecurrentGuide, config: Config, setup: Setup, journal: Journal | None) -> None:
+    """Judge a guide on held-out scenes; write results.json and report.html, print the headline numbers."""
+    counts = setup.scene.objects.probabilities
+    mean_count = sum(count * probability for count, probability in enumerate(counts))
+    judged = judge(guide, held_out(config, setup), setup.images, setup.catalogue, mean_count, config.looks, setup.device)
+    speed = {"steps": config.chosen.steps, "wall_time_s": None, "steps_per_second": None}
+    if journal is not None:
+        speed |= {"wall_time_s": journal.seconds, "steps_per_second": config.chosen.steps / max(journal.seconds, 1e-9)}
+    commit = current_commit()
+    run = {"seed": config.seed, "eval_seed": config.eval_seed, "renderer": config.renderer, "objective": config.objective}
+    run |= {"estimator": config.estimator, "device": str(setup.device), "commit": commit, "warnings": list(judged.warnings)}
+    write_json(out / RESULTS_FILE, judged.summary | speed | run)
+    provenance = Provenance("python " + " ".join(sys.argv), config.seed, commit, package_versions())
+    history = journal.history if journal is not None else None
+    write_scene_report(out / REPORT_FILE, judged, setup.catalogue, history, provenance, (config, setup.scene))
+    print(f"\n{summary_text(judged)}\n\nresults: {out / RESULTS_FILE}\nreport:  {out / REPORT_FILE}")
+
+
+def evaluate_run(arguments: Arguments) -> None:
+    """Judge a trained run on fresh scenes and write results and report to ``--out``."""
+    run = find_run(arguments.evaluate or Path())
+    config = load_dataclass(Config, run / CONFIG_FILE)
+    names = ("renderer", "num_eval_scenes", "eval_seed")
+    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    config = dataclasses.replace(config, **changes)
+    setup = build(config, load_scene_config(run / SCENE_FILE), pick_device(arguments.device))
+    guide = load_guide(run, setup.device)
+    finish(claim_run(arguments.out), guide, config, setup, None)
+
+
+def main(arguments: Arguments) -> None:
+    """Train and judge, or only judge."""
+    if arguments.evaluate is not None:
+        return evaluate_run(arguments)
+    config, setup, state = open_run(arguments)
+    try:
+        journal = train_run(config, setup, arguments.out, state)
+    except KeyboardInterrupt:
+        raise RunError(f"stopped at step {state.step}; continue with --resume --out {arguments.out}") from None
+    finish(arguments.out, state.guide, config, setup, journal)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Arguments))
+    except (ValueError, OSError, BackendMissingError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

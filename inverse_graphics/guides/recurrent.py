@@ -1,0 +1,290 @@
+"""The recurrent guide: attend to one object a step, glimpse, say what and where it is, and stop by itself.
+
+Follows Attend-Infer-Repeat (Eslami et al. 2016) with these departures: where to look is an expectation over a grid of image features
+(attention) carried to the table by the camera, so that the guide keeps its meaning when the camera moves; what is explained already is
+attended less (inhibition of return); class, yaw and the exact position are read from the glimpse, repeatedly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from inverse_graphics.config import FieldError
+from inverse_graphics.guides.glimpse import glimpses, table_points_of_pixels
+from inverse_graphics.guides.networks import GlimpseEncoder, ImageEncoder
+from inverse_graphics.guides.posterior import (
+    Posterior,
+    Reading,
+    draw_categorical,
+    draw_yaw,
+    normal_like,
+    yaw_modes,
+)
+from inverse_graphics.types import Camera, map_tensors, stack_tensors
+
+
+@dataclass(frozen=True)
+class GuideSizes:
+    """Sizes of the guide that are free to choose."""
+
+    glimpse_px: int = 24
+    """Side of a glimpse in samples, a multiple of 4."""
+    window_m: float = 0.24
+    """Side of a glimpse at the object's distance."""
+    height_m: float = 0.05
+    """Height above the table of the point that glimpses are centred on."""
+    yaw_bins: int = 8
+    """Bins of the yaw mixture."""
+    channels: int = 48
+    """Channels of the image grid."""
+    features: int = 192
+    """Length of the image's and the glimpse's vectors."""
+    hidden: int = 192
+    """Units of the LSTM."""
+
+    def __post_init__(self) -> None:
+        for name in ("glimpse_px", "yaw_bins", "channels", "features", "hidden"):
+            if getattr(self, name) < 1:
+                raise FieldError(name, "at least 1", getattr(self, name), "raise it")
+        if self.glimpse_px % 4:
+            raise FieldError("glimpse_px", "a multiple of 4", self.glimpse_px, "use for example 24")
+        if not self.window_m > 0:
+            raise FieldError("window_m", "a positive length", self.window_m, "use about twice the largest object's size")
+
+
+@dataclass(frozen=True)
+class GuideConfig:
+    """What a guide is built for; saved with its weights."""
+
+    max_objects: int
+    """Steps N: the most objects it can find."""
+    folds: tuple[int, ...]
+    """For each class how often its look repeats in a full turn about the vertical; 0 where yaw cannot be seen."""
+    height_px: int
+    """Image height, a multiple of 8."""
+    width_px: int
+    """Image width, a multiple of 8."""
+    half_width_m: float = 0.3
+    """Half the side of the working area: the scale of positions."""
+    sizes: GuideSizes = GuideSizes()
+    """The rest."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """An encoded image."""
+
+    image: Float[Tensor, "b 3 h w"]
+    """The image, centred, for glimpses."""
+    camera: Camera
+    """[b] its camera."""
+    cells: Float[Tensor, "b g c"]
+    """Local features, one row a cell of the grid."""
+    keys: Float[Tensor, "b g q"]
+    """What the steps' queries are compared with."""
+    cell_uv_px: Float[Tensor, "g 2"]
+    """Centres of the cells."""
+    cell_xy_m: Float[Tensor, "b g 2"]
+    """Their points on the table."""
+    whole: Float[Tensor, "b f"]
+    """One vector for the image."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One step's look at the whole image."""
+
+    presence_logit: Float[Tensor, "b"]
+    """Whether there is another object."""
+    xy_m: Float[Tensor, "b 2"]
+    """Where it seems to be."""
+    std_m: Float[Tensor, "b 2"]
+    """How sure that is."""
+    state: tuple[Tensor, Tensor]
+    """LSTM state."""
+
+
+class RecurrentGuide(nn.Module):
+    """q(count, class, pose | image) for upright objects on a table."""
+
+    def __init__(self, config: GuideConfig) -> None:
+        """Build the networks for a config."""
+        super().__init__()
+        self.config = config
+        sizes = config.sizes
+        classes, bins, query = len(config.folds), sizes.yaw_bins, 32
+        self.encoder = ImageEncoder(config.height_px, config.width_px, sizes.channels, sizes.features)
+        self.key = nn.Linear(sizes.channels, query + 2)
+        self.rnn = nn.LSTMCell(sizes.features + sizes.channels + 2 + classes, sizes.hidden)
+        self.query = nn.Linear(sizes.hidden, query)
+        self.shift = nn.Linear(sizes.channels, 2)
+        self.step = nn.Sequential(
+            nn.Linear(sizes.hidden + sizes.channels + 2, 96),
+            nn.ReLU(),
+            nn.Linear(96, 3),
+        )
+        self.inhibition = nn.Parameter(torch.tensor([6.0, -3.0]))
+        self.glimpse = GlimpseEncoder(sizes.glimpse_px, sizes.features)
+        self.class_head = nn.Linear(sizes.features, classes)
+        self.offset_head = nn.Linear(sizes.features, 4)
+        self.yaw_head = nn.Linear(sizes.features, classes * bins * 3)
+        self.register_buffer("folds", torch.tensor(config.folds, dtype=torch.int64), persistent=False)
+        with torch.no_grad():
+            self.step[2].bias.copy_(torch.tensor([1.5, 0.0, 0.0]))
+            self.offset_head.weight.mul_(0.1)
+            self.yaw_head.weight.mul_(0.3)
+
+    def encode(self, image_rgb: Float[Tensor, "b h w 3"], camera: Camera) -> Features:
+        """Run the image network.
+
+        Args:
+            image_rgb: linear colours, 0..1.
+            camera: [b] cameras.
+
+        Raises:
+            ValueError: an image of another size than the guide was made for.
+        """
+        c = self.config
+        if tuple(image_rgb.shape[1:]) != (c.height_px, c.width_px, 3):
+            raise ValueError(
+                f"image_rgb: expected [b {c.height_px} {c.width_px} 3], got {list(image_rgb.shape)}; "
+                "resize the image and its intrinsics, or train a guide for this size"
+            )
+        image = (image_rgb.permute(0, 3, 1, 2) * 2 - 1).contiguous(memory_format=torch.channels_last)
+        grid, whole = self.encoder(image)
+        cells = grid.permute(0, 2, 3, 1).flatten(1, 2)
+        rows, columns = grid.shape[-2:]
+        v = (torch.arange(rows, device=image.device, dtype=image.dtype) + 0.5) * (c.height_px / rows)
+        u = (torch.arange(columns, device=image.device, dtype=image.dtype) + 0.5) * (c.width_px / columns)
+        uv = torch.stack([u[None, :].expand(rows, -1), v[:, None].expand(-1, columns)], -1).reshape(-1, 2)
+        with torch.no_grad():
+            xy = table_points_of_pixels(camera, uv.expand(len(image), -1, -1), c.sizes.height_m)
+        return Features(image, camera, cells, self.key(cells), uv, xy, whole)
+
+    def start(self, features: Features) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Initial LSTM state and what the first step is told of its predecessor."""
+        batch = len(features.whole)
+        zeros = features.whole.new_zeros(batch, self.rnn.hidden_size)
+        told = features.whole.new_zeros(batch, self.rnn.input_size - features.whole.shape[-1])
+        return (zeros, zeros), told
+
+    def attend(
+        self, features: Features, state: tuple[Tensor, Tensor], told: Tensor, explained_xy_m: list[Tensor]
+    ) -> tuple[Attention, Float[Tensor, "b c"]]:
+        """One step's look at the whole image.
+
+        Args:
+            features: the encoded image.
+            state: LSTM state.
+            told: what the previous step found (from ``tell``).
+            explained_xy_m: [b 2] positions of the objects found so far.
+
+        Returns:
+            The attention, and the grid features it rests on.
+        """
+        state = self.rnn(torch.cat([features.whole, told], -1), state)
+        query = self.query(state[0])
+        width = query.shape[-1]
+        logits = (features.keys[..., :width] * query[:, None]).sum(-1) / width**0.5 + features.keys[..., width] * 4.0
+        if explained_xy_m:
+            logits = logits - self._inhibit(features.cell_xy_m, torch.stack(explained_xy_m, 1))
+        weights = logits.softmax(-1)
+        seen = (weights[:, None] @ features.cells)[:, 0]
+        cell_px = self.config.height_px / round((features.cell_uv_px.shape[0]) ** 0.5)
+        uv = weights @ features.cell_uv_px + cell_px * 2 * torch.tanh(self.shift(seen))
+        xy = table_points_of_pixels(features.camera, uv[:, None], self.config.sizes.height_m)[:, 0]
+        spread = (weights * features.keys[..., width + 1]).sum(-1, keepdim=True)
+        evidence = torch.logsumexp(logits, -1, keepdim=True) / 8
+        out = self.step(torch.cat([state[0], seen, evidence, spread], -1))
+        std = self.config.half_width_m * (F.softplus(out[:, 1:] - 2) + 0.005)
+        limit = 1.5 * self.config.half_width_m
+        return Attention(out[:, 0], limit * torch.tanh(xy / limit), std, state), seen
+
+    def _inhibit(self, cell_xy_m: Float[Tensor, "b g 2"], explained_xy_m: Float[Tensor, "b t 2"]) -> Float[Tensor, "b g"]:
+        """How much less each cell is attended because an object near it is explained."""
+        strength, log_radius = self.inhibition.unbind()
+        distance = (cell_xy_m[:, :, None] - explained_xy_m[:, None]).square().sum(-1)
+        return (F.softplus(strength) * torch.exp(-0.5 * distance / torch.exp(2 * log_radius))).sum(-1)
+
+    def tell(self, seen: Tensor, xy_m: Float[Tensor, "b 2"], class_probabilities: Float[Tensor, "b k"]) -> Tensor:
+        """What the next step is told of this one; carries no gradient through the found object."""
+        return torch.cat([seen, xy_m.detach() / self.config.half_width_m, class_probabilities.detach()], -1)
+
+    def read(self, features: Features, scene: Int[Tensor, " g"], xy_m: Float[Tensor, "g 2"]) -> Reading:
+        """Glimpse at table positions and say what is there.
+
+        Args:
+            features: encoded images.
+            scene: index of each glimpse's scene.
+            xy_m: where each looks; carries no gradient.
+        """
+        c, half_width_m = self.config.sizes, self.config.half_width_m
+        crop = glimpses(features.image, features.camera, scene, xy_m, c.height_m, c.window_m, c.glimpse_px)
+        code = self.glimpse(crop)
+        offset = self.offset_head(code)
+        yaw = self.yaw_head(code).unflatten(-1, (len(self.config.folds), c.yaw_bins, 3))
+        centre = torch.arange(c.yaw_bins, device=code.device, dtype=code.dtype) * (2 * torch.pi / c.yaw_bins)
+        return Reading(
+            class_logits=self.class_head(code),
+            offset_mean_m=0.5 * c.window_m * torch.tanh(offset[:, :2]),
+            offset_std_m=half_width_m * (1e-3 + 0.5 * torch.sigmoid(offset[:, 2:] - 3)),
+            yaw_logits=yaw[..., 0],
+            yaw_phase_rad=centre + (2 * torch.pi / c.yaw_bins) * torch.tanh(yaw[..., 1]),
+            yaw_std_rad=0.02 + (2 * torch.pi / c.yaw_bins) * torch.sigmoid(yaw[..., 2] - 1.0),
+        )
+
+    def forward(
+        self,
+        image_rgb: Float[Tensor, "b h w 3"],
+        camera: Camera,
+        generator: torch.Generator | None = None,
+        draw: bool = False,
+        looks: int = 2,
+    ) -> Posterior:
+        """Infer all N steps, as if each had an object.
+
+        Args:
+            image_rgb: linear colours, 0..1.
+            camera: [b] cameras.
+            generator: source of the draws; only used if ``draw``.
+            draw: draw class and pose (by reparameterisation) instead of taking the modes.
+            looks: glimpses a step; each is taken where the one before says that the object is.
+        """
+        features = self.encode(image_rgb, camera)
+        state, told = self.start(features)
+        scene = torch.arange(len(image_rgb), device=image_rgb.device)
+        explained: list[Tensor] = []
+        steps: list[Posterior] = []
+        for _ in range(self.config.max_objects):
+            attention, seen = self.attend(features, state, told, explained)
+            at = attention.xy_m
+            reading = self.read(features, scene, at)
+            for _ in range(looks - 1):
+                at = at + reading.offset_mean_m
+                reading = self.read(features, scene, at)
+            xy = at + reading.offset_mean_m
+            if draw:
+                xy = xy + reading.offset_std_m * normal_like(xy, generator)
+                class_ids = draw_categorical(reading.class_logits, generator)
+                bins, yaw = draw_yaw(reading, self.folds, generator)
+            else:
+                class_ids = reading.class_logits.argmax(-1)
+                bins, yaw = yaw_modes(reading, self.folds)
+            steps.append(
+                Posterior(
+                    attention.presence_logit, attention.xy_m, attention.std_m, at, reading, class_ids, xy, bins, yaw
+                )
+            )
+            explained.append(xy.detach())
+            state, told = attention.state, self.tell(seen, xy, reading.class_logits.softmax(-1))
+        return _stack(steps)
+
+
+def _stack(steps: list[Posterior]) -> Posterior:
+    """Join the steps along a new axis 1."""
+    return stack_tensors([map_tensors(lambda x: x[:, None], step) for step in steps], 1)

@@ -1,0 +1,302 @@
+"""What training maximises: the exact bound over the count, and maximum likelihood on simulated pairs (the sleep phase).
+
+Bound (Eslami et al. 2016, eq. 2) with the count summed instead of sampled: all N steps run, the layers' prefixes give the images
+C_0..C_N, and
+
+    L = sum_n q(n) [log p(x | C_n) - log q(n) / p(n) - sum_{i <= n} KL_i].
+
+Terms are per example and kept apart; ``estimators`` turns them into a loss.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inverse_graphics.compositing import prefix_images, swap_errors
+from inverse_graphics.guides.posterior import (
+    LOG_TWO_PI,
+    Posterior,
+    at_least_probabilities,
+    count_log_probabilities,
+    gaussian_log_prob,
+    normal_like,
+    yaw_log_prob,
+    yaw_of_phase,
+)
+from inverse_graphics.guides.recurrent import RecurrentGuide
+from inverse_graphics.poses import upright_pose
+from inverse_graphics.protocols import Renderer
+from inverse_graphics.types import Objects, View
+
+
+@dataclass(frozen=True)
+class UprightPrior:
+    """p(count, class, pose) as the bound needs it: independent objects, classes and yaws uniform, positions Gaussian.
+
+    The Gaussian has the mean and spread of the working area's uniform distribution: the KL to it is closed and finite wherever an
+    object strays.  That objects do not overlap and are not hidden is left out, which only shifts the bound.
+    """
+
+    count_probabilities: tuple[float, ...]
+    """p(n) for n = 0..N."""
+    num_classes: int
+    """Number of equally likely classes."""
+    position_mean_m: tuple[float, float]
+    """Mean of world x and y."""
+    position_std_m: tuple[float, float]
+    """Standard deviations of world x and y."""
+
+
+@dataclass(frozen=True)
+class SleepTerms:
+    """Negative log-likelihoods of simulated truths, one number a scene, summed over its objects."""
+
+    presence: Float[Tensor, "b"]
+    """Of the count, step by step."""
+    attention: Float[Tensor, "b"]
+    """Of the positions, before any glimpse."""
+    position: Float[Tensor, "b"]
+    """Of the positions, read from glimpses."""
+    category: Float[Tensor, "b"]
+    """Of the classes."""
+    yaw: Float[Tensor, "b"]
+    """Of the yaws, given the classes."""
+
+
+def sleep_terms(
+    guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], view: View, truth: Objects, generator: torch.Generator | None
+) -> SleepTerms:
+    """Score simulated truths under the guide, steps conditioned on the truth.
+
+    Step t explains the remaining object that its attention finds most likely, so the order is the guide's own.  Glimpses are taken
+    around the true positions with errors like those that the guide makes: mostly small, some of several centimetres.
+
+    Args:
+        guide: what is trained.
+        image_rgb: rendered scenes.
+        view: their views.
+        truth: [b n] upright objects, present ones first.
+        generator: source of the glimpses' errors.
+    """
+    features = guide.encode(image_rgb, view.camera)
+    state, told = guide.start(features)
+    count = truth.present.sum(-1)
+    xy, yaw = truth.T_world_object[..., :2, 3], torch.atan2(truth.T_world_object[..., 1, 0], truth.T_world_object[..., 0, 0])
+    remaining = truth.present.clone()
+    scenes = torch.arange(len(count), device=xy.device)
+    presence, attention_loss = xy.new_zeros(len(count)), xy.new_zeros(len(count))
+    explained: list[Tensor] = []
+    chosen: list[Tensor] = []
+    for step in range(guide.config.max_objects):
+        attention, seen = guide.attend(features, state, told, explained)
+        is_present = step < count
+        reached = (step <= count).to(xy.dtype)
+        presence = presence + reached * F.binary_cross_entropy_with_logits(
+            attention.presence_logit, is_present.to(xy.dtype), reduction="none"
+        )
+        near = gaussian_log_prob(xy, attention.xy_m[:, None], attention.std_m[:, None])
+        pick = near.detach().masked_fill(~remaining, -torch.inf).argmax(-1)
+        remaining[scenes, pick] = False
+        attention_loss = attention_loss - is_present * near[scenes, pick]
+        at = torch.where(is_present[:, None], xy[scenes, pick], attention.xy_m.detach())
+        one_hot = F.one_hot(truth.class_ids[scenes, pick], len(guide.config.folds)).to(xy.dtype)
+        explained.append(at)
+        state, told = attention.state, guide.tell(seen, at, one_hot)
+        chosen.append(pick)
+    held = torch.stack(chosen, 1)
+    slot = torch.arange(held.shape[1], device=xy.device) < count[:, None]
+    scene = scenes[:, None].expand_as(held)[slot]
+    rows = (scene, held[slot])
+    position, category, turn = _read_truth(guide, features, scene, truth.class_ids[rows], xy[rows], yaw[rows], generator)
+
+    def per_scene(values: Tensor) -> Tensor:
+        return values.new_zeros(len(count)).index_add(0, scene, values)
+
+    return SleepTerms(presence, attention_loss, per_scene(position), per_scene(category), per_scene(turn))
+
+
+def _read_truth(
+    guide: RecurrentGuide,
+    features: object,
+    scene: Tensor,
+    class_ids: Int[Tensor, " g"],
+    xy_m: Float[Tensor, "g 2"],
+    yaw_rad: Float[Tensor, " g"],
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Negative log-likelihoods of position, class and yaw of objects under glimpses taken near them."""
+    spread = 0.1 * guide.config.half_width_m * torch.rand(xy_m[:, :1].shape, generator=generator, device=xy_m.device).square()
+    at = xy_m + spread * normal_like(xy_m, generator)
+    reading = guide.read(features, scene, at)  # type: ignore[arg-type]
+    position = -gaussian_log_prob(xy_m - at, reading.offset_mean_m, reading.offset_std_m)
+    category = F.cross_entropy(reading.class_logits, class_ids, reduction="none")
+    return position, category, -yaw_log_prob(reading, class_ids, yaw_rad, guide.folds)
+
+
+@dataclass(frozen=True)
+class BoundTerms:
+    """The bound's terms, per example; images are compared by squared error, log p(x | C) = -error / (2 sigma^2) + constant."""
+
+    count_log_q: Float[Tensor, "b n_plus_1"]
+    """log q(n)."""
+    count_log_p: Float[Tensor, " n_plus_1"]
+    """log p(n)."""
+    errors: Float[Tensor, "b n_plus_1"]
+    """Squared error of each prefix image; gradient to the poses."""
+    coarse_errors: Float[Tensor, "b n_plus_1"]
+    """Squared error of blurred residuals, summed over the blur widths; gradient to the poses.  Not part of the bound: it pulls
+    objects across gaps."""
+    class_log_q: Float[Tensor, "b n k"]
+    """log q(class) of each slot."""
+    class_errors: Float[Tensor, "b n k n_plus_1"]
+    """Squared errors with one slot's class replaced."""
+    yaw_log_q: Float[Tensor, "b n y"]
+    """log q(yaw bin) for the class drawn."""
+    yaw_errors: Float[Tensor, "b n y n_plus_1"]
+    """Squared errors with one slot's yaw bin replaced."""
+    drawn_log_q: Float[Tensor, "b n"]
+    """log q of each slot's drawn class and yaw bin together."""
+    kl: Float[Tensor, "b n"]
+    """KL(q || p) of each slot's class and pose; gradient to the guide."""
+    sigma: float
+    """Standard deviation of the image noise."""
+    num_values: int
+    """Numbers in an image, for the constant."""
+
+    def log_likelihood(self, errors: Tensor) -> Tensor:
+        """-error / (2 sigma^2), without the constant."""
+        return errors * (-0.5 / self.sigma**2)
+
+    @property
+    def constant(self) -> float:
+        """What log p(x | C) adds to -error / (2 sigma^2)."""
+        return -0.5 * self.num_values * (LOG_TWO_PI + 2 * math.log(self.sigma))
+
+    @property
+    def kl_of_prefixes(self) -> Float[Tensor, "b n_plus_1"]:
+        """KL of the first 0, 1, ..., n slots."""
+        return torch.cat([torch.zeros_like(self.kl[:, :1]), self.kl.cumsum(-1)], -1)
+
+    @property
+    def bound(self) -> Float[Tensor, "b"]:
+        """The bound in nats, an estimate with one draw of class and pose."""
+        inside = self.log_likelihood(self.errors) - self.kl_of_prefixes + self.count_log_p - self.count_log_q
+        return (self.count_log_q.exp() * inside).sum(-1) + self.constant
+
+
+def bound_terms(
+    guide: RecurrentGuide,
+    renderer: Renderer,
+    image_rgb: Float[Tensor, "b h w 3"],
+    view: View,
+    prior: UprightPrior,
+    sigma: float,
+    blur_px: tuple[int, ...],
+    generator: torch.Generator | None,
+    presence_limit: float = 6.0,
+) -> BoundTerms:
+    """Run the guide with draws, render its stack of layers, and collect the terms of the bound.
+
+    Args:
+        guide: what is trained.
+        renderer: draws the layers, with gradients to the poses.
+        image_rgb: observed images.
+        view: their views.
+        prior: p(count, class, pose).
+        sigma: standard deviation of the image noise.
+        blur_px: widths of the boxes over which the residual is averaged for ``coarse_errors``.
+        generator: source of the draws.
+        presence_limit: presence logits are squashed softly to this size, so that no count loses its gradient.
+    """
+    posterior = guide(image_rgb, view.camera, generator, draw=True, looks=1)
+    objects = drawn_objects(posterior)
+    images = prefix_images(renderer, objects, view)
+    residual = images - image_rgb[:, None]
+    logits = presence_limit * torch.tanh(posterior.presence_logits / presence_limit)
+    alternatives = _alternatives(posterior, guide.folds)
+    swapped = swap_errors(renderer, objects, alternatives, view, image_rgb)
+    classes = posterior.reading.class_logits.shape[-1]
+    class_log_q = F.log_softmax(posterior.reading.class_logits, -1)
+    drawn_class = posterior.class_ids[..., None]
+    yaw_log_q = F.log_softmax(_of_class(posterior.reading.yaw_logits, posterior.class_ids), -1)
+    drawn_bin = posterior.yaw_bins.gather(-1, drawn_class)
+    visible = (guide.folds > 0)[posterior.class_ids]
+    drawn_log_q = class_log_q.gather(-1, drawn_class)[..., 0] + visible * yaw_log_q.gather(-1, drawn_bin)[..., 0]
+    return BoundTerms(
+        count_log_q=count_log_probabilities(logits),
+        count_log_p=torch.tensor(prior.count_probabilities, device=image_rgb.device).clamp(min=1e-12).log(),
+        errors=residual.square().sum((-3, -2, -1)),
+        coarse_errors=coarse_errors(residual, blur_px),
+        class_log_q=class_log_q,
+        class_errors=swapped[:, :, :classes],
+        yaw_log_q=yaw_log_q * visible[..., None],
+        yaw_errors=swapped[:, :, classes:] * visible[..., None, None],
+        drawn_log_q=drawn_log_q,
+        kl=_kl(posterior, class_log_q, guide.folds, prior),
+        sigma=sigma,
+        num_values=image_rgb[0].numel(),
+    )
+
+
+def drawn_objects(posterior: Posterior) -> Objects:
+    """All N slots with the class and pose drawn for them, as if each were present."""
+    yaw = posterior.yaw_rad.gather(-1, posterior.class_ids[..., None])[..., 0]
+    present = torch.ones_like(posterior.class_ids, dtype=torch.bool)
+    return Objects(posterior.class_ids, upright_pose(posterior.xy_m, yaw), present)
+
+
+def coarse_errors(residual: Float[Tensor, "b m h w 3"], blur_px: tuple[int, ...]) -> Float[Tensor, "b m"]:
+    """Sum over widths w of (w / 2)^2 * sum of squares of the residual's means over half-overlapping w x w boxes.
+
+    For a residual that is smooth at the scale w this is its plain squared error.
+    """
+    flat = residual.flatten(0, 1).permute(0, 3, 1, 2)
+    total = residual.new_zeros(residual.shape[:2])
+    for width in blur_px:
+        means = F.avg_pool2d(flat, width, stride=width // 2, padding=width // 2, count_include_pad=True)
+        total = total + (width // 2) ** 2 * means.square().sum((1, 2, 3)).unflatten(0, residual.shape[:2])
+    return total
+
+
+def _of_class(values: Float[Tensor, "b n k y"], class_ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n y"]:
+    return values.gather(-2, class_ids[..., None, None].expand(*class_ids.shape, 1, values.shape[-1]))[..., 0, :]
+
+
+def _alternatives(posterior: Posterior, folds: Tensor) -> Objects:
+    """What may stand in each slot instead: every class with the yaw drawn for it, then every yaw bin of the class drawn."""
+    with torch.no_grad():
+        classes, bins = posterior.reading.yaw_logits.shape[-2:]
+        phase = _of_class(posterior.reading.yaw_phase_rad, posterior.class_ids)
+        fold = folds[posterior.class_ids][..., None].expand_as(phase)
+        yaw = torch.cat([posterior.yaw_rad, yaw_of_phase(phase, fold)], -1)
+        every = torch.arange(classes, device=yaw.device).expand(*posterior.class_ids.shape, classes)
+        class_ids = torch.cat([every, posterior.class_ids[..., None].expand(-1, -1, bins)], -1)
+        xy = posterior.xy_m[:, :, None].expand(*class_ids.shape, 2)
+        return Objects(class_ids, upright_pose(xy, yaw), torch.ones_like(class_ids, dtype=torch.bool))
+
+
+def _kl(posterior: Posterior, class_log_q: Tensor, folds: Tensor, prior: UprightPrior) -> Float[Tensor, "b n"]:
+    """KL of class, position and yaw; yaw by the joint of bin and place in it, an upper bound of the mixture's own."""
+    reading = posterior.reading
+    kl_class = (class_log_q.exp() * (class_log_q + math.log(prior.num_classes))).sum(-1)
+    mean = posterior.glimpse_xy_m + reading.offset_mean_m - reading.offset_std_m.new_tensor(prior.position_mean_m)
+    ratio = reading.offset_std_m / reading.offset_std_m.new_tensor(prior.position_std_m)
+    scaled = mean / reading.offset_std_m.new_tensor(prior.position_std_m)
+    kl_xy = 0.5 * (ratio.square() + scaled.square() - 1 - 2 * ratio.log()).sum(-1)
+    bins = reading.yaw_logits.shape[-1]
+    log_q = F.log_softmax(reading.yaw_logits, -1)
+    within = math.log(4 * math.pi / bins) - reading.yaw_std_rad.log() - 0.5 * (LOG_TWO_PI + 1)
+    kl_yaw = (log_q.exp() * (log_q + math.log(bins) + within)).sum(-1)
+    seen = (folds > 0).to(kl_yaw.dtype)
+    return kl_class + kl_xy + (class_log_q.exp() * seen * kl_yaw).sum(-1)
+
+
+def expected_count(count_log_q: Float[Tensor, "b n_plus_1"]) -> Float[Tensor, "b"]:
+    """Mean of q(n)."""
+    return at_least_probabilities(count_log_q.exp()).sum(-1)

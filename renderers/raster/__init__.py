@@ -1,0 +1,3 @@
+"""Our batched rasteriser."""
+
+from renderers.raster.renderer import RasterRenderer as RasterRenderer

@@ -1,0 +1,308 @@
+"""Compiled building blocks: draw one object into a sample buffer, and shade one sample.
+
+Coverage is homogeneous rasterisation (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997): for a
+face with corners v0, v1, v2 in the camera's frame, the functions e_i = A_i . (x, y, 1) with A_0 = (v1 x v2) / det and so on are
+linear on the image plane, equal b_i / z for the perspective-correct barycentric coordinates b_i, and sum to 1 / z.  A sample is
+covered where none is negative.  So nothing has to be clipped: a face that crosses the near plane only loses the samples in front
+of it.
+
+Coordinates of samples: column and row, with centres at 0.5, 1.5, ...  Setup is in float64, the loop over samples in float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+TOLERANCE = np.float32(-1e-6)
+"""Relative slack of the coverage test: neighbouring faces overlap by a millionth instead of leaving cracks."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def transform_vertices(vertices_m, start, stop, T, camera, corners):
+    """Camera-frame positions and sample coordinates of a mesh's vertices.
+
+    Args:
+        vertices_m: [v 3] float32.
+        start: first vertex.
+        stop: one past the last.
+        T: [3 4] float32, T_camera_object.
+        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
+        corners: [5 max_v] float64, filled with x, y, z (metres), column and row (samples).
+
+    Returns:
+        (nearest z, farthest z, first column, last column, first row, last row); not finite if a vertex is not.
+    """
+    near = np.inf
+    far = -np.inf
+    left = np.inf
+    right = -np.inf
+    top = np.inf
+    bottom = -np.inf
+    for i in range(start, stop):
+        X = np.float64(vertices_m[i, 0])
+        Y = np.float64(vertices_m[i, 1])
+        Z = np.float64(vertices_m[i, 2])
+        x = T[0, 0] * X + T[0, 1] * Y + T[0, 2] * Z + T[0, 3]
+        y = T[1, 0] * X + T[1, 1] * Y + T[1, 2] * Z + T[1, 3]
+        z = T[2, 0] * X + T[2, 1] * Y + T[2, 2] * Z + T[2, 3]
+        inverse = 1.0 / z
+        column = camera[0] * x * inverse + camera[2]
+        row = camera[1] * y * inverse + camera[3]
+        j = i - start
+        corners[0, j] = x
+        corners[1, j] = y
+        corners[2, j] = z
+        corners[3, j] = column
+        corners[4, j] = row
+        near = min(near, z)
+        far = max(far, z)
+        left = min(left, column)
+        right = max(right, column)
+        top = min(top, row)
+        bottom = max(bottom, row)
+    return near, far, left, right, top, bottom
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def first_sample(low):
+    """First sample whose centre is at or after ``low``, at least 0."""
+    return np.int64(np.ceil(max(low, 0.0) - 0.5))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def last_sample(high, last):
+    """Last sample whose centre is at or before ``high``, at most ``last``; may be -1."""
+    return np.int64(np.floor(min(max(high, -0.5), last + 1.0) - 0.5))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_object(
+    vertices_m, faces, vertex_start, face_start, cull_back, class_id, T, camera, corners, inverse_depth, weight_1, weight_2, code
+):
+    """Draw one object alone: clears the buffers within the object's box, then fills what it covers.
+
+    Args:
+        vertices_m, faces, vertex_start, face_start, cull_back: from PackedMeshes.
+        class_id: which mesh.
+        T: [3 4] float32, T_camera_object.
+        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
+        corners: [5 max_v] float64 scratch.
+        inverse_depth: [hs ws] float32, filled: 1 / z, 0 where empty.
+        weight_1, weight_2: [hs ws] float32, filled where covered: barycentric coordinates of the corners 1 and 2, over z.
+        code: [hs ws] int32, filled: 2 * face, plus 1 where the face is seen from behind; -1 where empty.
+
+    Returns:
+        The box (first row, last row, first column, last column), ends included; outside it the buffers are left as they were.
+    """
+    height, width = inverse_depth.shape
+    near_m = camera[4]
+    near, far, left, right, top, bottom = transform_vertices(
+        vertices_m, vertex_start[class_id], vertex_start[class_id + 1], T, camera, corners
+    )
+    if not far >= near_m:
+        return 0, -1, 0, -1
+    crosses = near < near_m
+    r_first, r_last, c_first, c_last = 0, height - 1, 0, width - 1
+    if not crosses:
+        r_first = first_sample(top)
+        r_last = last_sample(bottom, height - 1)
+        c_first = first_sample(left)
+        c_last = last_sample(right, width - 1)
+    if r_last < r_first or c_last < c_first:
+        return 0, -1, 0, -1
+    for r in range(r_first, r_last + 1):
+        for c in range(c_first, c_last + 1):
+            inverse_depth[r, c] = 0.0
+            code[r, c] = -1
+    cull = cull_back[class_id] and not crosses
+    inverse_near = np.float32(1.0 / near_m)
+    per_fx = 1.0 / camera[0]
+    per_fy = 1.0 / camera[1]
+    for face in range(face_start[class_id], face_start[class_id + 1]):
+        i = faces[face, 0]
+        j = faces[face, 1]
+        k = faces[face, 2]
+        z0 = corners[2, i]
+        z1 = corners[2, j]
+        z2 = corners[2, k]
+        r0, r1, c0, c1 = r_first, r_last, c_first, c_last
+        slack = TOLERANCE * inverse_near
+        if not crosses or (z0 >= near_m and z1 >= near_m and z2 >= near_m):
+            col0 = corners[3, i]
+            col1 = corners[3, j]
+            col2 = corners[3, k]
+            row0 = corners[4, i]
+            row1 = corners[4, j]
+            row2 = corners[4, k]
+            if cull and (col1 - col0) * (row2 - row0) - (col2 - col0) * (row1 - row0) >= 0.0:
+                continue
+            c0 = first_sample(min(col0, col1, col2))
+            c1 = last_sample(max(col0, col1, col2), c_last)
+            r0 = first_sample(min(row0, row1, row2))
+            r1 = last_sample(max(row0, row1, row2), r_last)
+            slack = TOLERANCE / np.float32(min(z0, z1, z2))
+        elif z0 < near_m and z1 < near_m and z2 < near_m:
+            continue
+        if r1 < r0 or c1 < c0:
+            continue
+        x0 = corners[0, i]
+        x1 = corners[0, j]
+        x2 = corners[0, k]
+        y0 = corners[1, i]
+        y1 = corners[1, j]
+        y2 = corners[1, k]
+        ax = y1 * z2 - z1 * y2
+        ay = z1 * x2 - x1 * z2
+        az = x1 * y2 - y1 * x2
+        det = x0 * ax + y0 * ay + z0 * az
+        if det == 0.0 or not np.isfinite(det):
+            continue
+        inverse = 1.0 / det
+        kx = inverse * per_fx
+        ky = inverse * per_fy
+        bx = (y2 * z0 - z2 * y0) * kx
+        by = (z2 * x0 - x2 * z0) * ky
+        bz = (x2 * y0 - y2 * x0) * inverse
+        dx = (y0 * z1 - z0 * y1) * kx
+        dy = (z0 * x1 - x0 * z1) * ky
+        dz = (x0 * y1 - y0 * x1) * inverse
+        ax *= kx
+        ay *= ky
+        az *= inverse
+        x = c0 + 0.5 - camera[2]
+        y = r0 + 0.5 - camera[3]
+        # e_i at the first sample, and its steps along a row and down a column
+        e0 = np.float32(ax * x + ay * y + az)
+        e1 = np.float32(bx * x + by * y + bz)
+        e2 = np.float32(dx * x + dy * y + dz)
+        e0x = np.float32(ax)
+        e1x = np.float32(bx)
+        e2x = np.float32(dx)
+        e0y = np.float32(ay)
+        e1y = np.float32(by)
+        e2y = np.float32(dy)
+        face_code = 2 * face + (1 if det > 0.0 else 0)
+        for r in range(r0, r1 + 1):
+            down = np.float32(r - r0)
+            s0 = e0 + e0y * down
+            s1 = e1 + e1y * down
+            s2 = e2 + e2y * down
+            for c in range(c0, c1 + 1):
+                along = np.float32(c - c0)
+                w0 = s0 + e0x * along
+                w1 = s1 + e1x * along
+                w2 = s2 + e2x * along
+                if w0 >= slack and w1 >= slack and w2 >= slack:
+                    q = w0 + w1 + w2
+                    if q > inverse_depth[r, c] and q <= inverse_near:
+                        inverse_depth[r, c] = q
+                        weight_1[r, c] = w1
+                        weight_2[r, c] = w2
+                        code[r, c] = face_code
+    return r_first, r_last, c_first, c_last
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shade(corner_rgb, corner_normals, code, q, w1, w2, lx, ly, lz, ambient, diffuse):
+    """Colour of a sample: albedo * (ambient + diffuse * max(0, n . l)), the normal turned towards the camera.
+
+    Args:
+        corner_rgb, corner_normals: from PackedMeshes.
+        code: 2 * face, plus 1 where the face is seen from behind.
+        q: 1 / z.
+        w1, w2: barycentric coordinates of the corners 1 and 2, over z.
+        lx, ly, lz: unit vector to the light in the object's frame.
+        ambient, diffuse: intensities.
+    """
+    f = code >> 1
+    b1 = w1 / q
+    b2 = w2 / q
+    b0 = np.float32(1.0) - b1 - b2
+    n = corner_normals
+    nx = b0 * n[f, 0, 0] + b1 * n[f, 1, 0] + b2 * n[f, 2, 0]
+    ny = b0 * n[f, 0, 1] + b1 * n[f, 1, 1] + b2 * n[f, 2, 1]
+    nz = b0 * n[f, 0, 2] + b1 * n[f, 1, 2] + b2 * n[f, 2, 2]
+    cosine = (nx * lx + ny * ly + nz * lz) / np.sqrt(max(nx * nx + ny * ny + nz * nz, np.float32(1e-24)))
+    if code & 1:
+        cosine = -cosine
+    light = ambient + diffuse * max(np.float32(0.0), cosine)
+    k = corner_rgb
+    return (
+        light * (b0 * k[f, 0, 0] + b1 * k[f, 1, 0] + b2 * k[f, 2, 0]),
+        light * (b0 * k[f, 0, 1] + b1 * k[f, 1, 1] + b2 * k[f, 2, 1]),
+        light * (b0 * k[f, 0, 2] + b1 * k[f, 1, 2] + b2 * k[f, 2, 2]),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_shaded(meshes, class_id, T, shading, camera, scratch, inverse_depth, code, rgb):
+    """Draw one object alone and shade what it covers.
+
+    Args:
+        meshes: PackedMeshes.
+        class_id, T, camera, inverse_depth, code: as in ``draw_object``.
+        shading: [5] float32: unit vector to the light in the object's frame, ambient, diffuse.
+        scratch: from ``make_scratch``.
+        rgb: [hs ws 3] float32, filled where covered.
+
+    Returns:
+        The box, as ``draw_object``.
+    """
+    corners, w1, w2 = scratch
+    box = draw_object(
+        meshes.vertices_m,
+        meshes.faces,
+        meshes.vertex_start,
+        meshes.face_start,
+        meshes.cull_back,
+        class_id,
+        T,
+        camera,
+        corners,
+        inverse_depth,
+        w1,
+        w2,
+        code,
+    )
+    corner_rgb = meshes.corner_rgb
+    corner_normals = meshes.corner_normals
+    lx, ly, lz, ambient, diffuse = shading[0], shading[1], shading[2], shading[3], shading[4]
+    for r in range(box[0], box[1] + 1):
+        for c in range(box[2], box[3] + 1):
+            if code[r, c] >= 0:
+                red, green, blue = shade(
+                    corner_rgb,
+                    corner_normals,
+                    code[r, c],
+                    inverse_depth[r, c],
+                    w1[r, c],
+                    w2[r, c],
+                    lx,
+                    ly,
+                    lz,
+                    ambient,
+                    diffuse,
+                )
+                rgb[r, c, 0] = red
+                rgb[r, c, 1] = green
+                rgb[r, c, 2] = blue
+    return box
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def make_scratch(meshes, height, width):
+    """A worker's scratch for ``draw_shaded``: vertices of the largest mesh, two weights a sample."""
+    count = 1
+    for i in range(len(meshes.vertex_start) - 1):
+        count = max(count, meshes.vertex_start[i + 1] - meshes.vertex_start[i])
+    return np.empty((5, count)), np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def scaled_camera(camera, samples):
+    """Intrinsics for a grid of samples x samples samples a pixel; the near plane stays."""
+    out = camera.copy()
+    for i in range(4):
+        out[i] *= samples
+    return out

@@ -1,0 +1,306 @@
+"""Compiled passes that replace one layer of a stack and leave the others: pose differences and alternatives.
+
+A replacement costs its own samples only: at each of them the nearest other layer of every prefix is found as the prefix grows, and
+the search ends as soon as something hides the replacement.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from renderers.raster.kernels import draw_shaded, make_scratch, scaled_camera
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def draw_stack(meshes, class_ids, T_camera_object, present, shading, camera, scratch, q, code, colour, boxes):
+    """Draw every layer of one scene: q, code [n hs ws], colour [n hs ws 3], boxes [n 4] filled (empty boxes for absent objects)."""
+    for k in range(len(class_ids)):
+        boxes[k, 0] = 0
+        boxes[k, 1] = -1
+        boxes[k, 2] = 0
+        boxes[k, 3] = -1
+        if present[k]:
+            box = draw_shaded(
+                meshes, class_ids[k], T_camera_object[k], shading[k], camera, scratch, q[k], code[k], colour[k]
+            )
+            for i in range(4):
+                boxes[k, i] = box[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def covers(boxes, code, j, r, c):
+    """Whether layer j covers a sample."""
+    return boxes[j, 0] <= r <= boxes[j, 1] and boxes[j, 2] <= c <= boxes[j, 3] and code[j, r, c] >= 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def weighted_change(k, box, new_q, new_code, new_rgb, boxes, q, code, colour, background, samples, weights):
+    """Sum over the prefixes that hold slot k of weights * (samples with the replacement - samples without slot k)."""
+    slots = len(boxes)
+    total = 0.0
+    for r in range(box[0], box[1] + 1):
+        row = r // samples
+        for c in range(box[2], box[3] + 1):
+            if new_code[r, c] < 0:
+                continue
+            column = c // samples
+            red, green, blue = background[row, column, 0], background[row, column, 1], background[row, column, 2]
+            behind_q = np.float32(0.0)
+            for m in range(slots):
+                if m != k and covers(boxes, code, m, r, c) and q[m, r, c] > behind_q:
+                    behind_q = q[m, r, c]
+                    red, green, blue = colour[m, r, c, 0], colour[m, r, c, 1], colour[m, r, c, 2]
+                if behind_q >= new_q[r, c]:
+                    break
+                if m >= k:
+                    w = weights[m + 1, row, column]
+                    total += (
+                        w[0] * (new_rgb[r, c, 0] - red) + w[1] * (new_rgb[r, c, 1] - green) + w[2] * (new_rgb[r, c, 2] - blue)
+                    )
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def pose_difference_pass(
+    meshes,
+    class_ids,
+    T_camera_object,
+    present,
+    shading,
+    T_moved,
+    shading_moved,
+    camera,
+    background,
+    samples,
+    workers,
+    weights,
+    difference,
+):
+    """Sum over prefixes and pixels of weights * (canvas with slot k moved forwards - canvas with slot k moved back).
+
+    Args:
+        meshes, class_ids, T_camera_object, present, shading, camera, background, samples, workers: as in ``prefix_pass``.
+        T_moved: [b n p 2 3 4] float32: slot k moved along tangent p, forwards and back.
+        shading_moved: [b n p 2 5] float32.
+        weights: [b n + 1 h w 3] float32: gradient of a loss with respect to every prefix canvas.
+        difference: [b n p] float32, filled.
+    """
+    batch, slots = class_ids.shape
+    hs = background.shape[1] * samples
+    ws = background.shape[2] * samples
+    for worker in prange(workers):
+        scratch = make_scratch(meshes, hs, ws)
+        q = np.empty((slots + 1, hs, ws), np.float32)
+        code = np.empty((slots + 1, hs, ws), np.int32)
+        colour = np.empty((slots + 1, hs, ws, 3), np.float32)
+        boxes = np.empty((slots, 4), np.int64)
+        for b in range(worker, batch, workers):
+            cam = scaled_camera(camera[b], samples)
+            draw_stack(
+                meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes
+            )
+            for k in range(slots):
+                for p in range(T_moved.shape[2]):
+                    total = 0.0
+                    if present[b, k]:
+                        for side in range(2):
+                            box = draw_shaded(
+                                meshes,
+                                class_ids[b, k],
+                                T_moved[b, k, p, side],
+                                shading_moved[b, k, p, side],
+                                cam,
+                                scratch,
+                                q[slots],
+                                code[slots],
+                                colour[slots],
+                            )
+                            change = weighted_change(
+                                k,
+                                box,
+                                q[slots],
+                                code[slots],
+                                colour[slots],
+                                boxes,
+                                q,
+                                code,
+                                colour,
+                                background[b],
+                                samples,
+                                weights[b],
+                            )
+                            total += change if side == 0 else -change
+                    difference[b, k, p] = total / (samples * samples)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def residuals_without(k, boxes, q, code, colour, background, target, samples, residual, total):
+    """Canvases without slot k minus the target, for every prefix that would hold it, and their squared sums.
+
+    Args:
+        k: the slot that is left out.
+        boxes, q, code, colour: from ``draw_stack``.
+        background, target: [h w 3] float32.
+        samples: samples a pixel along each axis.
+        residual: [n + 1 h w 3] float32, entries k + 1 .. n filled.
+        total: [n + 1] float64, entries k + 1 .. n filled.
+    """
+    slots = len(boxes)
+    height, width = background.shape[:2]
+    scale = np.float32(1.0 / (samples * samples))
+    for m in range(k + 1, slots + 1):
+        for r in range(height):
+            for c in range(width):
+                for i in range(3):
+                    residual[m, r, c, i] = background[r, c, i] - target[r, c, i]
+        for j in range(m):
+            if j == k:
+                continue
+            for r in range(boxes[j, 0], boxes[j, 1] + 1):
+                row = r // samples
+                for c in range(boxes[j, 2], boxes[j, 3] + 1):
+                    if code[j, r, c] < 0:
+                        continue
+                    hidden = False
+                    for o in range(m):
+                        if o != k and o != j and covers(boxes, code, o, r, c):
+                            if q[o, r, c] > q[j, r, c] or (q[o, r, c] == q[j, r, c] and o < j):
+                                hidden = True
+                    if not hidden:
+                        column = c // samples
+                        for i in range(3):
+                            residual[m, row, column, i] += scale * (colour[j, r, c, i] - background[row, column, i])
+        one = 0.0
+        for r in range(height):
+            line = np.float32(0.0)
+            for c in range(width):
+                for i in range(3):
+                    line += residual[m, r, c, i] * residual[m, r, c, i]
+            one += line
+        total[m] = one
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def replaced_errors(
+    k, box, new_q, new_code, new_rgb, boxes, q, code, colour, background, samples, residual, total, change, errors
+):
+    """Squared errors of the prefixes with slot k replaced; ``change`` is scratch, ``errors`` [n + 1] is filled."""
+    slots = len(boxes)
+    scale = np.float32(1.0 / (samples * samples))
+    for m in range(slots + 1):
+        errors[m] = total[m] if m > k else 0.0
+    if box[1] < box[0]:
+        return
+    row_first, row_last = box[0] // samples, box[1] // samples
+    column_first, column_last = box[2] // samples, box[3] // samples
+    for m in range(k + 1, slots + 1):
+        for r in range(row_first, row_last + 1):
+            for c in range(column_first, column_last + 1):
+                for i in range(3):
+                    change[m, r, c, i] = 0.0
+    for r in range(box[0], box[1] + 1):
+        row = r // samples
+        for c in range(box[2], box[3] + 1):
+            if new_code[r, c] < 0:
+                continue
+            column = c // samples
+            red, green, blue = background[row, column, 0], background[row, column, 1], background[row, column, 2]
+            behind_q = np.float32(0.0)
+            for m in range(slots):
+                if m != k and covers(boxes, code, m, r, c) and q[m, r, c] > behind_q:
+                    behind_q = q[m, r, c]
+                    red, green, blue = colour[m, r, c, 0], colour[m, r, c, 1], colour[m, r, c, 2]
+                if behind_q >= new_q[r, c]:
+                    break
+                if m >= k:
+                    change[m + 1, row, column, 0] += scale * (new_rgb[r, c, 0] - red)
+                    change[m + 1, row, column, 1] += scale * (new_rgb[r, c, 1] - green)
+                    change[m + 1, row, column, 2] += scale * (new_rgb[r, c, 2] - blue)
+    for m in range(k + 1, slots + 1):
+        extra = np.float32(0.0)
+        for r in range(row_first, row_last + 1):
+            for c in range(column_first, column_last + 1):
+                for i in range(3):
+                    d = change[m, r, c, i]
+                    extra += d * (d + np.float32(2.0) * residual[m, r, c, i])
+        errors[m] += extra
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def swap_error_pass(
+    meshes,
+    class_ids,
+    T_camera_object,
+    present,
+    shading,
+    other_class_ids,
+    T_other,
+    shading_other,
+    camera,
+    background,
+    target,
+    samples,
+    workers,
+    errors,
+):
+    """Squared error of every prefix canvas with one slot's object replaced by an alternative.
+
+    Args:
+        meshes, class_ids, T_camera_object, present, shading, camera, background, samples, workers: as in ``prefix_pass``.
+        other_class_ids: [b n a] int64, T_other: [b n a 3 4] float32, shading_other: [b n a 5] float32: the alternatives.
+        target: [b h w 3] float32.
+        errors: [b n a n + 1] float32: sum over pixels and channels of (canvas - target)^2; entry m of slot k's alternatives is
+            that of the prefix of m objects, and 0 for m <= k, where slot k is not drawn.
+    """
+    batch, slots = class_ids.shape
+    height, width = background.shape[1:3]
+    hs = height * samples
+    ws = width * samples
+    for worker in prange(workers):
+        scratch = make_scratch(meshes, hs, ws)
+        q = np.empty((slots + 1, hs, ws), np.float32)
+        code = np.empty((slots + 1, hs, ws), np.int32)
+        colour = np.empty((slots + 1, hs, ws, 3), np.float32)
+        boxes = np.empty((slots, 4), np.int64)
+        residual = np.empty((slots + 1, height, width, 3), np.float32)
+        change = np.empty((slots + 1, height, width, 3), np.float32)
+        total = np.empty(slots + 1)
+        for b in range(worker, batch, workers):
+            cam = scaled_camera(camera[b], samples)
+            draw_stack(
+                meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes
+            )
+            for k in range(slots):
+                residuals_without(k, boxes, q, code, colour, background[b], target[b], samples, residual, total)
+                for a in range(other_class_ids.shape[2]):
+                    box = (0, -1, 0, -1)
+                    if present[b, k]:
+                        box = draw_shaded(
+                            meshes,
+                            other_class_ids[b, k, a],
+                            T_other[b, k, a],
+                            shading_other[b, k, a],
+                            cam,
+                            scratch,
+                            q[slots],
+                            code[slots],
+                            colour[slots],
+                        )
+                    replaced_errors(
+                        k,
+                        box,
+                        q[slots],
+                        code[slots],
+                        colour[slots],
+                        boxes,
+                        q,
+                        code,
+                        colour,
+                        background[b],
+                        samples,
+                        residual,
+                        total,
+                        change,
+                        errors[b, k, a],
+                    )

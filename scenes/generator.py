@@ -1,0 +1,156 @@
+"""Batches of scenes with their images, on demand or from a background thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from inverse_graphics.protocols import Renderer
+from inverse_graphics.types import RenderOutput, Scene, map_tensors, stack_tensors
+from scenes.prior import ScenePrior
+
+MAX_ATTEMPTS = 200
+"""Placements of one scene that may show too little of an object before the config is refused."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scenes and what they look like."""
+
+    scene: Scene
+    """[b] scenes."""
+    image: RenderOutput
+    """[b] images of them."""
+
+
+def generate(prior: ScenePrior, renderer: Renderer, seed: int, indices: Sequence[int] | Tensor) -> Batch:
+    """Draw and render scenes in which every object shows at least the config's ``min_visible_fraction``.
+
+    A scene that does not is drawn again as the next attempt of the same index: same count, classes and view, other poses.  A
+    scene depends on the seed, its index and the renderer, not on the rest of the batch.
+
+    Args:
+        prior: what to draw.
+        renderer: what to draw it with; its catalogue must be the prior's.
+        seed: 0..2^63 - 1.
+        indices: [b] numbers of the scenes.
+
+    Raises:
+        ValueError: the catalogues differ, objects do not fit on the table, or a scene needs more than MAX_ATTEMPTS attempts.
+    """
+    if renderer.catalogue.names != prior.catalogue.names:
+        raise ValueError(
+            f"renderer: expected the prior's catalogue ({', '.join(prior.catalogue.names)}), received one of "
+            f"({', '.join(renderer.catalogue.names)}); build both from the same catalogue."
+        )
+    wanted = torch.as_tensor(indices, dtype=torch.int64)
+    waiting = torch.arange(len(wanted))
+    parts: list[Batch] = []
+    rows: list[Tensor] = []
+    for attempt in range(MAX_ATTEMPTS):
+        scene = prior.sample(seed, wanted[waiting], attempt)
+        batch = Batch(scene, renderer.render(scene.objects, scene.view))
+        good = enough_visible(batch, prior.config.objects.min_visible_fraction)
+        parts.append(batch if bool(good.all()) else select(batch, good.nonzero()[:, 0]))
+        rows.append(waiting[good])
+        waiting = waiting[~good]
+        if len(waiting) == 0:
+            return _in_order(parts, torch.cat(rows))
+    least = prior.config.objects.min_visible_fraction
+    raise ValueError(
+        f"objects.min_visible_fraction: expected scenes that show {least} of every object, received {len(waiting)} of "
+        f"{len(wanted)} scenes that do not in {MAX_ATTEMPTS} attempts (scene {int(wanted[waiting[0]])}); lower it or "
+        "objects.max_count, or widen the area or the camera's field of view."
+    )
+
+
+def enough_visible(batch: Batch, min_visible_fraction: float) -> Bool[Tensor, "b"]:
+    """Which scenes show every present object: at least one pixel of it, and at least this share of its pixels."""
+    fraction = batch.image.visible_fraction.cpu()
+    shown = (fraction > 0) & (fraction >= min_visible_fraction)
+    return (shown | ~batch.scene.objects.present).all(-1)
+
+
+def select(batch: Batch, rows: Tensor) -> Batch:
+    """Scenes of a batch by their row."""
+    return map_tensors(lambda tensor: tensor[rows.to(tensor.device)], batch)
+
+
+def _in_order(parts: list[Batch], rows: Tensor) -> Batch:
+    """Put accepted scenes back where they were asked for."""
+    return parts[0] if len(parts) == 1 else select(stack_tensors(parts), rows.argsort())
+
+
+class SceneStream:
+    """An endless iterator over batches of consecutive scenes, made ahead in one background thread.
+
+    Use it as a context manager (or call ``close``): leaving stops the thread and waits for it.  Batch k holds the scenes
+    start_index + k * batch_size onwards, whatever the prefetch.  An error of the thread is raised by the ``next()`` that would
+    have returned the batch, and by every later one.
+    """
+
+    def __init__(
+        self,
+        prior: ScenePrior,
+        renderer: Renderer,
+        batch_size: int,
+        seed: int,
+        start_index: int = 0,
+        prefetch: int = 2,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            prior: what to draw.
+            renderer: what to draw it with; used by the background thread.
+            batch_size: scenes a batch, at least 1.
+            seed: 0..2^63 - 1.
+            start_index: number of the first scene.
+            prefetch: batches made ahead, at least 1.
+        """
+        for name, value, low in (("batch_size", batch_size, 1), ("start_index", start_index, 0), ("prefetch", prefetch, 1)):
+            if value < low:
+                raise ValueError(f"{name}: expected at least {low}, received {value}; pass a larger number.")
+        self._prior, self._renderer = prior, renderer
+        self._batch_size, self._seed, self._next_index = batch_size, seed, start_index
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scene-stream")
+        self._ahead: deque[Future[Batch]] = deque()
+        self._closed = False
+        for _ in range(prefetch):
+            self._order()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        batch = self._ahead[0].result()
+        self._ahead.popleft()
+        self._order()
+        return batch
+
+    def close(self) -> None:
+        """Stop the thread and wait for it; may be called more than once."""
+        self._closed = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._ahead.clear()
+
+    def __enter__(self) -> SceneStream:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _order(self) -> None:
+        """Have the thread make the next batch."""
+        indices = range(self._next_index, self._next_index + self._batch_size)
+        self._next_index += self._batch_size
+        self._ahead.append(self._pool.submit(generate, self._prior, self._renderer, self._seed, indices))

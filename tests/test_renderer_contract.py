@@ -1,0 +1,286 @@
+"""What every backend must draw, checked against closed forms and against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed, quad, square, table_scene
+
+from inverse_graphics.compositing import box_filter
+from inverse_graphics.protocols import Renderer
+from inverse_graphics.types import Catalogue, Objects, RenderOutput, View, map_tensors
+from renderers import RasterRenderer, load_renderer
+from renderers.errors import BackendMissingError
+
+BACKENDS = ("raster", "pytorch3d")
+Make = Callable[..., Renderer]
+
+
+def build(name: str, catalogue: Catalogue, samples_per_axis: int = 1) -> Renderer:
+    if name == "raster":
+        return RasterRenderer(catalogue, samples_per_axis)
+    pytest.importorskip("pytorch3d")
+    from renderers.pytorch3d import PyTorch3DRenderer
+
+    return PyTorch3DRenderer(catalogue, samples_per_axis)
+
+
+@pytest.fixture(params=BACKENDS)
+def make(request: pytest.FixtureRequest) -> Make:
+    return lambda catalogue, samples_per_axis=1: build(request.param, catalogue, samples_per_axis)
+
+
+def pixel_rays(view: View) -> torch.Tensor:
+    """[h w 3] directions through the pixels' centres with z = 1, camera frame, of an unbatched view."""
+    K_px, width, height = view.camera.K_px, view.camera.width_px, view.camera.height_px
+    v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return torch.stack([(u - K_px[0, 2]) / K_px[0, 0], (v - K_px[1, 2]) / K_px[1, 1], torch.ones_like(u)], -1)
+
+
+def covered(image: RenderOutput) -> torch.Tensor:
+    return image.object_ids >= 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (40, 24), (24, 40)])
+def test_square_covers_exactly_its_pixels(make: Make, width: int, height: int) -> None:
+    view, depth_m = camera_view(width, height, 50.0), 2.0
+    u0, u1, v0, v1 = 6, 17, 3, 10
+    x0, x1 = ((u - width / 2) * depth_m / 50 for u in (u0, u1))
+    y0, y1 = ((v - height / 2) * depth_m / 50 for v in (v0, v1))
+    corners = [[x0, y0, 0.0], [x0, y1, 0.0], [x1, y1, 0.0], [x1, y0, 0.0]]
+    image = make(catalogue_of(quad(corners))).render(posed([0], [[0.0, 0.0, depth_m]]), view)
+    expected = torch.zeros(height, width, dtype=torch.bool)
+    expected[v0:v1, u0:u1] = True
+    assert torch.equal(covered(image), expected)
+    torch.testing.assert_close(image.depth_m, depth_m * expected, rtol=0, atol=1e-5)
+    assert torch.equal(image.rgb[~expected], view.background_rgb[~expected])
+
+
+def test_edges_through_pixel_centres_leave_no_holes(make: Make) -> None:
+    view = camera_view(32, 32, 32.0)
+    image = make(catalogue_of(square(0.25))).render(posed([0], [[0.0, 0.0, 1.0]]), view)
+    assert covered(image)[9:23, 9:23].all()
+
+
+def test_one_triangle(make: Make) -> None:
+    view = camera_view(48, 32, 40.0)
+    px = torch.tensor([[5.2, 4.1], [20.3, 29.4], [41.7, 9.8]], dtype=torch.float64)
+    corners = torch.cat([(px - torch.tensor([24.0, 16.0])) / 40, torch.ones(3, 1)], -1).numpy()
+    triangle = mesh_of("triangle", corners, torch.tensor([[0, 1, 2]]).numpy(), (1.0, 1.0, 1.0))
+    image = make(catalogue_of(triangle)).render(posed([0], [[0.0, 0.0, 0.0]]), view)
+    centres = (pixel_rays(view)[..., :2].double() * 40) + torch.tensor([24.0, 16.0])
+    edges = px.roll(-1, 0) - px
+    to_centre = centres[..., None, :] - px
+    side = (edges[:, 0] * to_centre[..., 1] - edges[:, 1] * to_centre[..., 0]) / edges.norm(dim=-1)
+    inside, outside = (side < -1e-3).all(-1), (side > 1e-3).any(-1)
+    assert inside.sum() > 300
+    assert covered(image)[inside].all()
+    assert not covered(image)[outside].any()
+
+
+def test_depth_of_a_tilted_plane(make: Make) -> None:
+    view = camera_view(64, 48, 60.0)
+    objects = posed([0], [[0.05, -0.02, 1.5]], [[0.7, 0.4, 0.2]])
+    image = make(catalogue_of(square(0.3))).render(objects, view)
+    normal = objects.T_world_object[0, :3, 2]
+    expected = (normal @ objects.T_world_object[0, :3, 3]) / (pixel_rays(view) @ normal)
+    hit = covered(image)
+    assert hit.sum() > 200
+    torch.testing.assert_close(image.depth_m[hit], expected[hit], rtol=0, atol=1e-4)
+
+
+def test_sphere_silhouette_depth_and_smooth_shading(make: Make) -> None:
+    view = camera_view(64, 64, 80.0, light=(0.5, -0.4, -0.7))
+    centre, radius_m = torch.tensor([0.12, -0.08, 0.6]), 0.1
+    image = make(catalogue_of(ball(radius_m))).render(posed([0], [centre.tolist()]), view)
+    rays = pixel_rays(view)
+    unit = rays / rays.norm(dim=-1, keepdim=True)
+    miss_m = torch.linalg.cross(unit, centre.expand_as(unit)).norm(dim=-1)
+    assert covered(image)[miss_m < 0.985 * radius_m].all()
+    assert not covered(image)[miss_m > radius_m].any()
+    sure = miss_m < 0.95 * radius_m
+    along = unit @ centre - (radius_m**2 - miss_m**2).clamp(min=0).sqrt()
+    point = unit * along[..., None]
+    torch.testing.assert_close(image.depth_m[sure], point[..., 2][sure], rtol=0, atol=2e-3)
+    cosine = ((point - centre) / radius_m @ view.light.direction_world).clamp(min=0)
+    expected = torch.tensor([0.3, 0.5, 0.9]) * (0.3 + 0.7 * cosine)[..., None]
+    torch.testing.assert_close(image.rgb[sure], expected[sure], rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("turn_rad", [0.0, 0.5, 3.14159])
+def test_flat_shading_in_closed_form_from_both_sides(make: Make, turn_rad: float) -> None:
+    view = camera_view(32, 32, 40.0, light=(0.2, -0.5, -0.8))
+    objects = posed([0], [[0.0, 0.0, 1.0]], [[0.0, turn_rad, 0.0]])
+    image = make(catalogue_of(square(0.2))).render(objects, view)
+    normal = -objects.T_world_object[0, :3, 2]
+    normal = normal if normal[2] < 0 else -normal
+    intensity = 0.3 + 0.7 * float((normal @ view.light.direction_world).clamp(min=0))
+    expected = torch.tensor([0.5, 0.6, 0.7]) * intensity
+    hit = covered(image)
+    torch.testing.assert_close(image.rgb[hit], expected.expand(int(hit.sum()), 3), rtol=0, atol=1e-4)
+
+
+def test_corner_colours_are_interpolated_in_perspective(make: Make) -> None:
+    mesh = square(0.3)
+    mesh.corner_rgb[:] = 0.5 + mesh.vertices_m[mesh.faces]
+    view = camera_view(48, 48, 60.0, light=(0.0, 0.0, -1.0))
+    objects = posed([0], [[0.0, 0.0, 1.0]], [[0.0, 0.9, 0.0]])
+    image = make(catalogue_of(mesh)).render(objects, view)
+    T, hit = objects.T_world_object[0], covered(image)
+    points_object = (pixel_rays(view) * image.depth_m[..., None] - T[:3, 3]) @ T[:3, :3]
+    intensity = 0.3 + 0.7 * float(T[2, 2])
+    torch.testing.assert_close(image.rgb[hit], ((0.5 + points_object) * intensity)[hit], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("slots", [0, 2])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_empty_scenes_show_the_background(make: Make, slots: int, batch: tuple[int, ...]) -> None:
+    view = camera_view(16, 12, 20.0, batch)
+    objects = Objects(
+        torch.zeros(*batch, slots, dtype=torch.int64),
+        torch.eye(4).expand(*batch, slots, 4, 4),
+        torch.zeros(*batch, slots, dtype=torch.bool),
+    )
+    renderer = make(catalogue_of(box()), 2)
+    image, layers = renderer.render(objects, view), renderer.layers(objects, view)
+    torch.testing.assert_close(image.rgb, view.background_rgb)
+    assert layers.rgb.shape == (*batch, slots, 24, 32, 3)
+    assert not layers.alpha.any()
+    assert not image.depth_m.any()
+    assert (image.object_ids == -1).all()
+    assert image.visible_fraction.shape == (*batch, slots)
+    assert not image.visible_fraction.any()
+
+
+@pytest.mark.parametrize("position_m", [[0.0, 0.0, -1.0], [5.0, 0.0, 1.0], [0.0, -5.0, 1.0]])
+def test_what_is_behind_the_camera_or_outside_the_image_is_not_seen(make: Make, position_m: list[float]) -> None:
+    view = camera_view(24, 24, 20.0)
+    image = make(catalogue_of(box(), ball())).render(posed([0, 1], [position_m, position_m]), view)
+    torch.testing.assert_close(image.rgb, view.background_rgb)
+    assert (image.object_ids == -1).all()
+
+
+def test_floor_through_the_near_plane(make: Make) -> None:
+    view = camera_view(32, 32, 20.0, near_m=0.9)
+    floor = quad([[-9.0, 0.5, -1.0], [9.0, 0.5, -1.0], [9.0, 0.5, 3.0], [-9.0, 0.5, 3.0]])
+    image = make(catalogue_of(floor)).render(posed([0], [[0.0, 0.0, 0.0]]), view)
+    depth_m = (0.5 * 20 / (torch.arange(32) + 0.5 - 16))[:, None].expand(32, 32)
+    expected = (depth_m >= 0.9) & (depth_m <= 3.0)
+    assert torch.equal(covered(image), expected)
+    torch.testing.assert_close(image.depth_m[expected], depth_m[expected], rtol=1e-4, atol=0)
+
+
+def test_occlusion_by_depth_and_not_by_slot(make: Make) -> None:
+    view = camera_view(32, 32, 32.0)
+    catalogue = catalogue_of(square(0.25), square(0.5, "wall"))
+    image = make(catalogue).render(posed([1, 0], [[0.0, 0.0, 2.0], [0.0625, 0.0, 1.0]]), view)
+    expected = torch.full((32, 32), -1)
+    expected[8:24, 8:24] = 0
+    expected[8:24, 10:26] = 1
+    assert torch.equal(image.object_ids, expected)
+    torch.testing.assert_close(image.visible_fraction, torch.tensor([2 / 16, 1.0]))
+
+
+@pytest.mark.parametrize("batch", [(), (4,), (2, 2)])
+def test_leading_dimensions_and_scenes_are_independent(make: Make, batch: tuple[int, ...]) -> None:
+    objects, view = table_scene(4, 3, 24, classes=2)
+    renderer = make(catalogue_of(box(), ball(subdivisions=1)), 2)
+    alone = [renderer.render(map_tensors(lambda x, i=i: x[i], objects), map_tensors(lambda x, i=i: x[i], view)) for i in range(4)]
+    if not batch:
+        assert alone[0].rgb.shape == (24, 24, 3)
+        return
+    shaped = renderer.render(
+        map_tensors(lambda x: x.reshape(*batch, *x.shape[1:]), objects),
+        map_tensors(lambda x: x.reshape(*batch, *x.shape[1:]), view),
+    )
+    assert objects.present.sum(-1).unique().numel() > 1
+    for field in ("rgb", "depth_m", "object_ids", "visible_fraction"):
+        together = getattr(shaped, field)
+        expected = torch.stack([getattr(image, field) for image in alone]).reshape(together.shape)
+        torch.testing.assert_close(together, expected)
+
+
+def test_antialiasing_is_a_box_filter_of_a_larger_image(make: Make) -> None:
+    objects, view = table_scene(2, 3, 24, classes=2)
+    catalogue = catalogue_of(box(), ball(subdivisions=1))
+    image = make(catalogue, 3).render(objects, view)
+    _, large_view = table_scene(2, 3, 72, classes=2)
+    large = make(catalogue, 1).render(objects, large_view)
+    torch.testing.assert_close(image.rgb, box_filter(large.rgb, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(image.depth_m, large.depth_m[:, 1::3, 1::3], rtol=0, atol=1e-5)
+
+
+def test_layers_are_premultiplied_and_empty_at_infinity(make: Make) -> None:
+    objects, view = table_scene(2, 3, 24, classes=2)
+    renderer = make(catalogue_of(box(), ball(subdivisions=1)), 1)
+    layers = renderer.layers(objects, view, 2)
+    assert layers.samples_per_axis == 2
+    assert layers.rgb.shape == (2, 3, 48, 48, 3)
+    empty = layers.alpha == 0
+    assert not layers.rgb[empty].any()
+    assert torch.equal(torch.isinf(layers.depth_m), empty)
+    assert not layers.alpha[~objects.present].any()
+    assert (layers.alpha[objects.present].sum((-2, -1)) > 0).all()
+    assert layers.rgb.max() <= 1
+
+
+def test_a_class_outside_the_catalogue_is_refused(make: Make) -> None:
+    renderer = make(catalogue_of(box()))
+    with pytest.raises(ValueError, match="class_ids"):
+        renderer.layers(posed([1], [[0.0, 0.0, 1.0]]), camera_view(8, 8, 10.0))
+
+
+@pytest.mark.parametrize("name", BACKENDS[1:])
+def test_backends_agree(name: str) -> None:
+    objects, view = table_scene(3, 4, 128, classes=2, seed=3)
+    catalogue = catalogue_of(box(), ball(subdivisions=2))
+    a, b = build("raster", catalogue), build(name, catalogue)
+    alone_a, alone_b = a.layers(objects, view).alpha > 0, b.layers(objects, view).alpha > 0
+    iou = (alone_a & alone_b).sum((-2, -1)) / (alone_a | alone_b).sum((-2, -1)).clamp(min=1)
+    assert (iou[objects.present] >= 0.98).all()
+    image_a, image_b = a.render(objects, view), b.render(objects, view)
+    shared = covered(image_a) & covered(image_b)
+    assert shared.sum() > 1000
+    assert ((image_a.depth_m - image_b.depth_m).abs()[shared] < 1e-3).float().mean() >= 0.99
+    assert (image_a.object_ids == image_b.object_ids)[shared].float().mean() >= 0.99
+    assert ((image_a.rgb - image_b.rgb).abs().amax(-1) < 5e-3).float().mean() >= 0.99
+
+
+def test_pytorch3d_chunks_change_nothing_and_keep_the_inputs_dtype() -> None:
+    pytest.importorskip("pytorch3d")
+    from renderers.pytorch3d import PyTorch3DRenderer
+
+    objects, view = table_scene(2, 3, 16, classes=2)
+    objects = map_tensors(lambda x: x.double() if x.is_floating_point() else x, objects)
+    view = map_tensors(lambda x: x.double(), view)
+    catalogue = catalogue_of(box(), ball(subdivisions=1))
+    whole = PyTorch3DRenderer(catalogue).layers(objects, view)
+    single = PyTorch3DRenderer(catalogue, max_fragment_bytes=1).layers(objects, view)
+    assert whole.rgb.dtype == torch.float64
+    assert torch.equal(whole.rgb, single.rgb)
+    assert torch.equal(whole.depth_m, single.depth_m)
+
+
+def test_a_missing_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pytorch3d", None)
+    monkeypatch.setitem(__import__("sys").modules, "pytorch3d.renderer.mesh.rasterize_meshes", None)
+    with pytest.raises(BackendMissingError, match="pip install easypytorch3d"):
+        load_renderer("pytorch3d", catalogue_of(box()))
+
+
+@pytest.mark.parametrize("position_m", [[0.02, 0.01, 0.5], [0.0, 0.0, 0.02], [0.0, 0.0, -1.0]])
+def test_soft_gradients_are_finite_even_at_the_near_plane(position_m: list[float]) -> None:
+    pytest.importorskip("pytorch3d")
+    from renderers.pytorch3d import PyTorch3DRenderer
+
+    renderer = PyTorch3DRenderer(catalogue_of(box(), ball(subdivisions=1)), 1, mode="soft")
+    assert renderer.is_differentiable
+    objects = posed([0, 1], [position_m, position_m], [[0.3, 0.2, 0.1], [0.0, 0.0, 0.0]])
+    T = objects.T_world_object.clone().requires_grad_()
+    image = renderer.render(Objects(objects.class_ids, T, objects.present), camera_view(24, 16, 30.0))
+    image.rgb.square().sum().backward()
+    assert T.grad is not None
+    assert T.grad.isfinite().all()
+    assert (T.grad.abs().sum() > 0) == (position_m[2] > 0)
