@@ -1,4 +1,4 @@
-"""Colours: sRGB as files and people write them, linear RGB as light adds up."""
+"""Colours: sRGB as files and people write them, to linear RGB as light adds up; ``inverse_graphics.colours`` goes back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ def srgb_to_linear(srgb: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """Convert sRGB values in 0..1 to linear light in 0..1 (IEC 61966-2-1)."""
     srgb = np.asarray(srgb, dtype=np.float64)
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(linear: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Convert linear light in 0..1 to sRGB in 0..1, the inverse of ``srgb_to_linear``."""
-    linear = np.asarray(linear, dtype=np.float64)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
 
 
 def from_hex(code: str) -> Float[np.ndarray, "3"]:

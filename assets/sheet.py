@@ -10,8 +10,8 @@ from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from assets.colours import linear_to_srgb
 from assets.shading import unit
+from inverse_graphics.colours import linear_to_srgb
 from inverse_graphics.types import Catalogue, Mesh, Symmetry
 
 LOOK_DOWN_RAD = np.deg2rad(50.0)

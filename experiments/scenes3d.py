@@ -183,13 +183,8 @@ def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes) ->
 
 def bound_prior(scene: SceneConfig) -> UprightPrior:
     """The bound's prior that fits a scene config."""
-    ranges = (scene.objects.x_range_m, scene.objects.y_range_m)
-    return UprightPrior(
-        count_probabilities=tuple(scene.objects.probabilities),
-        num_classes=len(scene.classes),
-        position_mean_m=(sum(ranges[0]) / 2, sum(ranges[1]) / 2),
-        position_std_m=(max(1e-3, ranges[0][1] - ranges[0][0]) / 12**0.5, max(1e-3, ranges[1][1] - ranges[1][0]) / 12**0.5),
-    )
+    objects = scene.objects
+    return UprightPrior(tuple(objects.probabilities), len(scene.classes), objects.x_range_m, objects.y_range_m)
 
 
 def examples(stream: SceneStream, device: torch.device) -> Iterator[Example]:

@@ -1,7 +1,7 @@
 """Runs on disk: weights and the whole training state as safetensors, written atomically; nothing is pickled.
 
-A run directory holds ``config.yaml`` and ``scene.yaml`` (what was asked for, resolved), ``guide.safetensors`` (weights; sizes in its
-metadata), ``state.safetensors`` (what training needs to go on), ``history.json``, ``results.json`` and ``report.html``.
+A run directory holds ``config.yaml`` and ``scene.yaml`` (what was asked for, resolved), ``guide.safetensors`` (weights; sizes
+in its metadata), ``state.safetensors`` (what training needs to go on), ``history.json``, ``results.json`` and ``report.html``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inverse_graphics.config import from_mapping, to_mapping
 from inverse_graphics.files import load_tensors, save_tensors
@@ -39,8 +39,9 @@ def load_guide(path: str | Path, device: torch.device | str = "cpu") -> Recurren
         raise ValueError(f"load_guide: expected a guide's weights, received {file} without a config; pass a run directory")
     config = from_mapping(GuideConfig, json.loads(metadata["config"]), file)
     guide = RecurrentGuide(config)
-    guide.load_state_dict(tensors)
-    return guide.to(torch.device(device), memory_format=torch.channels_last).eval()
+    _fill(guide, tensors, file)
+    guide = guide.to(torch.device(device), memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  not in the stubs
+    return guide.eval()
 
 
 def save_state(path: str | Path, state: TrainState) -> None:
@@ -65,8 +66,8 @@ def load_state(path: str | Path, device: torch.device) -> TrainState:
         raise ValueError(f"load_state: expected a training state, received {path}; resume from a run's own directory")
     guide = RecurrentGuide(from_mapping(GuideConfig, json.loads(metadata["config"]), path))
     state = new_state(guide, 0, device)
-    guide.load_state_dict(_with_prefix(tensors, "guide."))
-    state.baseline.load_state_dict(_with_prefix(tensors, "baseline."))
+    _fill(guide, _with_prefix(tensors, "guide."), path)
+    _fill(state.baseline, _with_prefix(tensors, "baseline."), path)
     adam = state.optimizer.state_dict()
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _with_prefix(tensors, "adam.").items():
@@ -77,6 +78,17 @@ def load_state(path: str | Path, device: torch.device) -> TrainState:
     state.generator.set_state(tensors["generator"])
     state.step = int(metadata["step"])
     return state
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], source: str | Path) -> None:
+    """Put weights into a module; ValueError where they are not its own."""
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{source}: expected the weights of a {type(module).__name__}, received others ({error}); "
+            "pass the file that training wrote"
+        ) from error
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def swap_errors(
     Args:
         renderer: draws the layers.
         objects: [*b n] the stack; what slots hold.
-        alternatives: [*b n a] objects that may stand in each slot instead; drawn wherever the slot's own object is present.
+        alternatives: [*b n a] objects that may stand in each slot instead; absent ones leave the slot empty.
         view: [*b] views.
         target_rgb: the image to compare with.
 
@@ -89,9 +89,7 @@ def swap_errors(
         return _swap_errors_of_layers(renderer, objects, alternatives, view, target_rgb)
 
 
-def _swap_errors_of_layers(
-    renderer: Renderer, objects: Objects, alternatives: Objects, view: View, target_rgb: Tensor
-) -> Tensor:
+def _swap_errors_of_layers(renderer: Renderer, objects: Objects, alternatives: Objects, view: View, target_rgb: Tensor) -> Tensor:
     slots, count = alternatives.class_ids.shape[-2:]
     layers = renderer.layers(objects, view)
     errors = target_rgb.new_zeros(*alternatives.class_ids.shape, slots + 1)
@@ -99,7 +97,7 @@ def _swap_errors_of_layers(
         other = Objects(
             alternatives.class_ids[..., k, :],
             alternatives.T_world_object[..., k, :, :, :],
-            objects.present[..., k, None].expand(alternatives.class_ids[..., k, :].shape),
+            alternatives.present[..., k, :],
         )
         replacements = renderer.layers(other, view)
         for a in range(count):

@@ -58,14 +58,14 @@ def diagnose(seen: Observation, class_names: Sequence[str]) -> list[str]:
     if seen.prior_mean_count > 0 and seen.mean_count < 0.1 * seen.prior_mean_count:
         found.append(
             f"The count has collapsed to 0: {seen.mean_count:.2f} objects are inferred a scene, the prior says "
-            f"{seen.prior_mean_count:.2f}. A randomly placed object costs more likelihood than none; raise sigma_start or the share of "
-            "training with uniform weights, or start with the sleep phase."
+            f"{seen.prior_mean_count:.2f}. A randomly placed object costs more likelihood than none; raise sigma_start or the "
+            "share of training with uniform weights, or start with the sleep phase."
         )
     if seen.prior_mean_count < 0.9 * seen.max_count and seen.mean_count > 0.95 * seen.max_count:
         found.append(
             f"All steps are always used: {seen.mean_count:.2f} objects a scene of at most {seen.max_count}, the prior says "
-            f"{seen.prior_mean_count:.2f}. Presence is saturated or the likelihood too flat; lower presence's first logit or anneal "
-            "sigma further."
+            f"{seen.prior_mean_count:.2f}. Presence is saturated or the likelihood too flat; lower presence's first logit or "
+            "anneal sigma further."
         )
     if seen.unused_share > 0.02:
         found.append(

@@ -43,9 +43,7 @@ def most_probable(posterior: Posterior) -> Inference:
     )
 
 
-def infer(
-    guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Camera, looks: int = 3
-) -> Inference:
+def infer(guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Camera, looks: int = 3) -> Inference:
     """Infer the most probable scene of each image.
 
     Args:
@@ -58,8 +56,6 @@ def infer(
         return most_probable(guide(image_rgb, camera, looks=looks))
 
 
-def infer_batches(
-    guide: RecurrentGuide, batches: Iterable[tuple[Float[Tensor, "b h w 3"], Camera]], looks: int = 3
-) -> Inference:
+def infer_batches(guide: RecurrentGuide, batches: Iterable[tuple[Float[Tensor, "_ h w 3"], Camera]], looks: int = 3) -> Inference:
     """``infer`` over batches, joined."""
     return stack_tensors([infer(guide, image_rgb, camera, looks) for image_rgb, camera in batches])

@@ -37,20 +37,32 @@ from inverse_graphics.types import Objects, View
 
 @dataclass(frozen=True)
 class UprightPrior:
-    """p(count, class, pose) as the bound needs it: independent objects, classes and yaws uniform, positions Gaussian.
+    """p(count, class, pose) as the bound needs it: independent objects; classes, yaws and positions uniform.
 
-    The Gaussian has the mean and spread of the working area's uniform distribution: the KL to it is closed and finite wherever an
-    object strays.  That objects do not overlap and are not hidden is left out, which only shifts the bound.
+    The working area has soft edges, Gaussian tails of ``EDGE_M``, so that an object that strays is drawn back instead of lost.
+    That objects do not overlap and are not hidden is left out, which only shifts the bound.
     """
 
     count_probabilities: tuple[float, ...]
     """p(n) for n = 0..N."""
     num_classes: int
     """Number of equally likely classes."""
-    position_mean_m: tuple[float, float]
-    """Mean of world x and y."""
-    position_std_m: tuple[float, float]
-    """Standard deviations of world x and y."""
+    x_range_m: tuple[float, float]
+    """Working area along world x."""
+    y_range_m: tuple[float, float]
+    """Working area along world y."""
+
+    def position_log_prob(self, xy_m: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+        """Log density of positions, per square metre."""
+        low = xy_m.new_tensor([self.x_range_m[0], self.y_range_m[0]])
+        high = xy_m.new_tensor([self.x_range_m[1], self.y_range_m[1]])
+        outside = F.relu(low - xy_m) + F.relu(xy_m - high)
+        sides = high - low + math.sqrt(2 * math.pi) * EDGE_M
+        return (-0.5 * (outside / EDGE_M).square() - sides.log()).sum(-1)
+
+
+EDGE_M = 0.005
+"""Standard deviation of the prior's tails outside the working area."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +86,8 @@ def sleep_terms(
 ) -> SleepTerms:
     """Score simulated truths under the guide, steps conditioned on the truth.
 
-    Step t explains the remaining object that its attention finds most likely, so the order is the guide's own.  Glimpses are taken
-    around the true positions with errors like those that the guide makes: mostly small, some of several centimetres.
+    Step t explains the remaining object that its attention finds most likely, so the order is the guide's own.  Glimpses are
+    taken around the true positions with errors like those that the guide makes: mostly small, some of several centimetres.
 
     Args:
         guide: what is trained.
@@ -199,6 +211,7 @@ def bound_terms(
     sigma: float,
     blur_px: tuple[int, ...],
     generator: torch.Generator | None,
+    explore: float = 0.0,
     presence_limit: float = 6.0,
 ) -> BoundTerms:
     """Run the guide with draws, render its stack of layers, and collect the terms of the bound.
@@ -212,14 +225,15 @@ def bound_terms(
         sigma: standard deviation of the image noise.
         blur_px: widths of the boxes over which the residual is averaged for ``coarse_errors``.
         generator: source of the draws.
+        explore: share of the draws of class and yaw bin that are uniform instead of from the guide.
         presence_limit: presence logits are squashed softly to this size, so that no count loses its gradient.
     """
-    posterior = guide(image_rgb, view.camera, generator, draw=True, looks=1)
+    posterior = guide(image_rgb, view.camera, generator, draw=True, looks=1, explore=explore)
     objects = drawn_objects(posterior)
     images = prefix_images(renderer, objects, view)
     residual = images - image_rgb[:, None]
     logits = presence_limit * torch.tanh(posterior.presence_logits / presence_limit)
-    alternatives = _alternatives(posterior, guide.folds)
+    alternatives = _alternatives(posterior, guide.folds, generator)
     swapped = swap_errors(renderer, objects, alternatives, view, image_rgb)
     classes = posterior.reading.class_logits.shape[-1]
     class_log_q = F.log_softmax(posterior.reading.class_logits, -1)
@@ -235,7 +249,7 @@ def bound_terms(
         coarse_errors=coarse_errors(residual, blur_px),
         class_log_q=class_log_q,
         class_errors=swapped[:, :, :classes],
-        yaw_log_q=yaw_log_q * visible[..., None],
+        yaw_log_q=torch.where(visible[..., None], yaw_log_q, yaw_log_q.detach()),
         yaw_errors=swapped[:, :, classes:] * visible[..., None, None],
         drawn_log_q=drawn_log_q,
         kl=_kl(posterior, class_log_q, guide.folds, prior),
@@ -254,13 +268,17 @@ def drawn_objects(posterior: Posterior) -> Objects:
 def coarse_errors(residual: Float[Tensor, "b m h w 3"], blur_px: tuple[int, ...]) -> Float[Tensor, "b m"]:
     """Sum over widths w of (w / 2)^2 * sum of squares of the residual's means over half-overlapping w x w boxes.
 
-    For a residual that is smooth at the scale w this is its plain squared error.
+    For a residual that is smooth at the scale w this is its plain squared error.  Widths are multiples of 4.
     """
-    flat = residual.flatten(0, 1).permute(0, 3, 1, 2)
     total = residual.new_zeros(residual.shape[:2])
+    if not blur_px:
+        return total
+    # halves first: every box is made of them
+    halves = F.avg_pool2d(residual.flatten(0, 1).permute(0, 3, 1, 2), 2)
     for width in blur_px:
-        means = F.avg_pool2d(flat, width, stride=width // 2, padding=width // 2, count_include_pad=True)
-        total = total + (width // 2) ** 2 * means.square().sum((1, 2, 3)).unflatten(0, residual.shape[:2])
+        half = width // 2
+        means = F.avg_pool2d(halves, half, stride=max(1, half // 2), padding=half // 2, count_include_pad=True)
+        total = total + (2 * max(1, half // 2)) ** 2 * means.square().sum((1, 2, 3)).unflatten(0, residual.shape[:2])
     return total
 
 
@@ -268,27 +286,31 @@ def _of_class(values: Float[Tensor, "b n k y"], class_ids: Int[Tensor, "b n"]) -
     return values.gather(-2, class_ids[..., None, None].expand(*class_ids.shape, 1, values.shape[-1]))[..., 0, :]
 
 
-def _alternatives(posterior: Posterior, folds: Tensor) -> Objects:
-    """What may stand in each slot instead: every class with the yaw drawn for it, then every yaw bin of the class drawn."""
+def _alternatives(posterior: Posterior, folds: Tensor, generator: torch.Generator | None) -> Objects:
+    """What may stand in each slot instead: every class with the yaw drawn for it, then a draw from every yaw bin of the class drawn."""
     with torch.no_grad():
         classes, bins = posterior.reading.yaw_logits.shape[-2:]
         phase = _of_class(posterior.reading.yaw_phase_rad, posterior.class_ids)
+        phase = phase + _of_class(posterior.reading.yaw_std_rad, posterior.class_ids) * normal_like(phase, generator)
         fold = folds[posterior.class_ids][..., None].expand_as(phase)
         yaw = torch.cat([posterior.yaw_rad, yaw_of_phase(phase, fold)], -1)
         every = torch.arange(classes, device=yaw.device).expand(*posterior.class_ids.shape, classes)
         class_ids = torch.cat([every, posterior.class_ids[..., None].expand(-1, -1, bins)], -1)
         xy = posterior.xy_m[:, :, None].expand(*class_ids.shape, 2)
-        return Objects(class_ids, upright_pose(xy, yaw), torch.ones_like(class_ids, dtype=torch.bool))
+        worth_drawing = torch.cat([torch.ones_like(every, dtype=torch.bool), fold > 0], -1)
+        return Objects(class_ids, upright_pose(xy, yaw), worth_drawing)
 
 
 def _kl(posterior: Posterior, class_log_q: Tensor, folds: Tensor, prior: UprightPrior) -> Float[Tensor, "b n"]:
-    """KL of class, position and yaw; yaw by the joint of bin and place in it, an upper bound of the mixture's own."""
+    """KL of class, position and yaw.
+
+    Yaw by the joint of bin and place in it: an upper bound of the mixture's own while the components are narrow against the bins'
+    spacing; where they are wider and overlap it falls below, even below 0.
+    """
     reading = posterior.reading
     kl_class = (class_log_q.exp() * (class_log_q + math.log(prior.num_classes))).sum(-1)
-    mean = posterior.glimpse_xy_m + reading.offset_mean_m - reading.offset_std_m.new_tensor(prior.position_mean_m)
-    ratio = reading.offset_std_m / reading.offset_std_m.new_tensor(prior.position_std_m)
-    scaled = mean / reading.offset_std_m.new_tensor(prior.position_std_m)
-    kl_xy = 0.5 * (ratio.square() + scaled.square() - 1 - 2 * ratio.log()).sum(-1)
+    entropy_xy = (reading.offset_std_m.log() + 0.5 * (LOG_TWO_PI + 1)).sum(-1)
+    kl_xy = -entropy_xy - prior.position_log_prob(posterior.xy_m)
     bins = reading.yaw_logits.shape[-1]
     log_q = F.log_softmax(reading.yaw_logits, -1)
     within = math.log(4 * math.pi / bins) - reading.yaw_std_rad.log() - 0.5 * (LOG_TWO_PI + 1)

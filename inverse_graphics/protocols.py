@@ -19,7 +19,7 @@ class Renderer(Protocol):
     catalogue: Catalogue
     """The meshes that class ids refer to."""
     is_differentiable: bool
-    """Whether ``layers`` and ``render`` carry gradients to ``objects.T_world_object``."""
+    """Whether images carry gradients to ``objects.T_world_object``: those of ``render`` and ``compositing.prefix_images``."""
     samples_per_axis: int
     """Antialiasing: an image is the box-filtered mean of samples_per_axis^2 samples a pixel."""
 

@@ -36,7 +36,9 @@ def claim_run(out: str | Path) -> Path:
     """
     path = Path(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"--out: expected a new or empty directory, got {path}, which holds files; choose another, or add --resume")
+        raise RunError(
+            f"--out: expected a new or empty directory, got {path}, which holds files; choose another, or add --resume"
+        )
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -70,8 +72,8 @@ def current_commit() -> str:
 class Journal:
     """Keeps a run's scalars and state: call it after every step, close it at the end (it is a context manager).
 
-    Scalars are averaged over ``every`` steps for TensorBoard and the history; the state is saved every ``save_every_s`` seconds and on
-    closing, whatever ended the run, so that ``--resume`` loses little.
+    Scalars are averaged over ``every`` steps for TensorBoard and the history; the state is saved every ``save_every_s`` seconds
+    and on closing, whatever ended the run, so that ``--resume`` loses little.
     """
 
     def __init__(self, run: Path, steps: int, done: int = 0, every: int = 25, save_every_s: float = 120.0) -> None:
@@ -86,7 +88,17 @@ class Journal:
         """
         self._run, self._every, self._save_every_s = run, every, save_every_s
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=done + 1 if done else None)
-        self._bar = tqdm(total=steps, initial=done, unit="step", smoothing=0.05, dynamic_ncols=True, file=sys.stderr)
+        seen = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=steps,
+            initial=done,
+            unit="step",
+            smoothing=0.05,
+            dynamic_ncols=seen,
+            ncols=None if seen else 160,
+            mininterval=0.2 if seen else 15.0,
+            file=sys.stderr,
+        )
         self._rows: list[dict[str, float]] = []
         if done and (run / HISTORY_FILE).is_file():
             table = read_json(run / HISTORY_FILE)
@@ -96,12 +108,14 @@ class Journal:
         self._state: TrainState | None = None
         self._saved_at, self._first_step = time.monotonic(), done
         self._started = time.monotonic()
+        self._ended: float | None = None
         self._earlier_s = self._rows[-1].get("seconds", 0.0) if self._rows else 0.0
 
     @property
     def seconds(self) -> float:
-        """Time spent in training, earlier parts of a resumed run included."""
-        return self._earlier_s + time.monotonic() - self._started
+        """Time spent in training, earlier parts of a resumed run included; stands still once the journal is closed."""
+        now = time.monotonic() if self._ended is None else self._ended
+        return self._earlier_s + now - self._started
 
     def __call__(self, state: TrainState, scalars: Mapping[str, float]) -> None:
         """Record a step."""
@@ -139,7 +153,8 @@ class Journal:
         if self._state is None:
             return
         self._flush(self._state.step)
-        write_json(self._run / HISTORY_FILE, {name: [row.get(name) for row in self._rows] for name in self.history})
+        table = {name: [value if math.isfinite(value) else None for value in values] for name, values in self.history.items()}
+        write_json(self._run / HISTORY_FILE, table)
         save_state(self._run / STATE_FILE, self._state)
         save_guide(self._run / GUIDE_FILE, self._state.guide)
         self._saved_at = time.monotonic()
@@ -148,6 +163,7 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._ended = time.monotonic()
         self._bar.close()
         self.save()
         self._writer.close()

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inverse_graphics.config import FieldError
-from inverse_graphics.estimators import Baseline, PoseWeights, exact_loss, nvil_loss
+from inverse_graphics.estimators import Baseline, Weights, exact_loss, nvil_loss
 from inverse_graphics.guides.recurrent import RecurrentGuide
 from inverse_graphics.objectives import BoundTerms, SleepTerms, UprightPrior, bound_terms, expected_count, sleep_terms
 from inverse_graphics.protocols import Renderer
@@ -33,9 +33,18 @@ class BoundSchedule:
     """The same after ``anneal_share``; between, geometric."""
     anneal_share: float = 0.6
     """Share of the steps over which sigma, blur and the finite-difference step are annealed."""
-    uniform_share_until: float = 0.5
-    """Share of the steps over which the uniform weights of the prefixes fall from 1 to 0 (see ``PoseWeights``)."""
-    coarse_weight: float = 1.0
+    cold_share: float = 0.5
+    """Share of the steps over which the aids of a cold start fall from 1 to 0: uniform weights of the prefixes, coordinate-ascent
+    targets (see ``Weights``), and exploration."""
+    target_share_end: float = 0.5
+    """What is left of the targets after that."""
+    temperature: float = 20.0
+    """Of the prefixes' cold weights, in nats (see ``Weights``)."""
+    explore: float = 0.5
+    """Share of uniform draws of class and yaw bin at first."""
+    scale: float = 0.02
+    """What the bound's gradient, in nats of a whole image, is multiplied by."""
+    coarse: float = 1.0
     """Weight of the blurred errors at first; falls to 0 over ``anneal_share``."""
     blur_px: tuple[int, ...] = (4, 8, 16)
     """Widths of the blurs."""
@@ -45,12 +54,12 @@ class BoundSchedule:
     """Finite-difference step after ``anneal_share``."""
 
     def __post_init__(self) -> None:
-        for name in ("sigma_start", "sigma_end", "step_px_start", "step_px_end"):
+        for name in ("sigma_start", "sigma_end", "scale", "step_px_start", "step_px_end"):
             if not getattr(self, name) > 0:
                 raise FieldError(name, "a positive number", getattr(self, name), "raise it")
-        if self.coarse_weight < 0 or any(width < 2 for width in self.blur_px):
-            raise FieldError("blur_px", "widths of at least 2 px and a weight of at least 0", self.blur_px, "mend them")
-        for name in ("anneal_share", "uniform_share_until"):
+        if self.coarse < 0 or any(width < 4 or width % 4 for width in self.blur_px):
+            raise FieldError("blur_px", "multiples of 4 px, and coarse at least 0", self.blur_px, "use for example [4, 8, 16]")
+        for name in ("anneal_share", "cold_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise FieldError(name, "a share above 0, at most 1", getattr(self, name), "use for example 0.5")
 
@@ -73,8 +82,6 @@ class TrainingConfig:
     """Gradients are scaled down to this norm."""
     bound_from: float = 0.8
     """Share of the steps after which ``sleep+bound`` adds the bound to the sleep phase."""
-    bound_weight: float = 0.02
-    """Weight of the bound, in nats, beside the sleep phase."""
     bound: BoundSchedule = field(default_factory=BoundSchedule)
     """Annealing of the bound."""
 
@@ -124,7 +131,7 @@ class TrainState:
 
 def new_state(guide: RecurrentGuide, seed: int, device: torch.device) -> TrainState:
     """A state at step 0; the guide should have been built under the same seed."""
-    guide = guide.to(device, memory_format=torch.channels_last)
+    guide = guide.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  not in the stubs
     baseline = Baseline(guide.config.height_px, guide.config.width_px).to(device)
     optimizer = torch.optim.Adam(
         [{"params": list(guide.parameters()), "ratio": 1.0}, {"params": list(baseline.parameters()), "ratio": 3.0}]
@@ -144,16 +151,21 @@ class Annealed:
     """The bound's schedule at one step."""
 
     sigma: float
-    weights: PoseWeights
+    weights: Weights
+    explore: float
     step_px: float
 
 
 def anneal(schedule: BoundSchedule, progress: float) -> Annealed:
     """The schedule at a share of the steps in which the bound is trained, 0..1."""
     part = min(1.0, progress / schedule.anneal_share)
+    cold = max(0.0, 1 - progress / schedule.cold_share)
     return Annealed(
         sigma=schedule.sigma_start ** (1 - part) * schedule.sigma_end**part,
-        weights=PoseWeights(max(0.0, 1 - progress / schedule.uniform_share_until), schedule.coarse_weight * (1 - part)),
+        weights=Weights(
+            cold, max(cold, schedule.target_share_end), schedule.coarse * (1 - part), schedule.scale, schedule.temperature
+        ),
+        explore=schedule.explore * cold,
         step_px=schedule.step_px_start ** (1 - part) * schedule.step_px_end**part,
     )
 
@@ -176,7 +188,8 @@ def train(
         renderer: carries pose gradients; asked only for the bound.
         prior: p(count, class, pose) of the bound.
         config: how to train.
-        objective: ``sleep``: maximum likelihood on simulated pairs; ``bound``: images only; ``sleep+bound``: the first, later both.
+        objective: ``sleep``: maximum likelihood on simulated pairs; ``bound``: images only; ``sleep+bound``: the first, later
+            both.
         estimator: how the bound's discrete latents are trained.
         on_step: called after every step with the state and the step's scalars.
 
@@ -230,16 +243,16 @@ def _loss(
         # after a sleep phase there is nothing to anneal: the guide already knows where the objects are
         now = anneal(config.bound, (progress - starts) / max(1e-9, 1 - starts) if objective == "bound" else 1.0)
         stepped = with_step(renderer, now.step_px)
-        blur_px = config.bound.blur_px if now.weights.coarse_share > 0 else ()
+        blur_px = config.bound.blur_px if now.weights.coarse > 0 else ()
         terms = bound_terms(
-            state.guide, stepped, example.image_rgb, example.view, prior, now.sigma, blur_px, state.generator
+            state.guide, stepped, example.image_rgb, example.view, prior, now.sigma, blur_px, state.generator, now.explore
         )
         if estimator == "exact":
             surrogate = exact_loss(terms, now.weights)
         else:
             surrogate = nvil_loss(terms, now.weights, state.baseline(example.image_rgb), state.generator)
-        loss = loss + (1.0 if objective == "bound" else config.bound_weight) * surrogate.mean()
-        scalars |= bound_scalars(terms) | {"bound sigma": now.sigma, "bound uniform share": now.weights.uniform_share}
+        loss = loss + surrogate.mean()
+        scalars |= bound_scalars(terms) | {"bound sigma": now.sigma, "bound cold share": now.weights.cold_share}
     return loss, scalars
 
 

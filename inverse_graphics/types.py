@@ -85,7 +85,10 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """One directional light and an ambient term: colour = albedo * (ambient + diffuse * max(0, n . direction))."""
+    """One directional light and an ambient term: colour = albedo * (ambient + diffuse * max(0, n . direction)).
+
+    The normal n of a face that is seen from behind is turned round, so open meshes are lit on both sides.
+    """
 
     direction_world: Float[Tensor, "*b 3"]
     """Unit vector from the scene towards the light."""
@@ -143,7 +146,7 @@ class Layers:
     alpha: Float[Tensor, "*b n hs ws"]
     """Coverage: 0 or 1 from hard renderers, between from soft ones; 0 for absent objects."""
     depth_m: Float[Tensor, "*b n hs ws"]
-    """z-depth, +inf where alpha is 0.  Carries no gradient unless the backend says so."""
+    """z-depth, +inf where alpha is 0 (layers that carry gradients may continue it a little past the border).  No gradient."""
     samples_per_axis: int
     """hs = h * samples_per_axis, ws = w * samples_per_axis."""
 

@@ -41,9 +41,12 @@ def load_renderer(
         BackendMissingError: the backend's package is not installed.
     """
     if name not in GRADIENTS:
-        raise ValueError(f"renderer: expected one of {', '.join(GRADIENTS)}; got {name!r}")
+        raise ValueError(f"renderer: expected one of {', '.join(GRADIENTS)}; got {name!r}; name one of these")
     if gradient not in (None, "none", *GRADIENTS[name]):
-        raise ValueError(f"gradient: renderer {name!r} offers {', '.join(GRADIENTS[name])}; got {gradient!r}")
+        raise ValueError(
+            f"gradient: expected one of {', '.join(GRADIENTS[name])}, none, as renderer {name!r} offers; got {gradient!r}; "
+            "name one of these or another renderer"
+        )
     chosen = gradient or GRADIENTS[name][0]
     if name == "raster":
         return RasterRenderer(catalogue, samples_per_axis, tangents, step_px)

@@ -15,6 +15,10 @@ Tangents = Literal["planar", "full"]
 """``planar``: world x, world y, rotation about world z.  ``full``: all three translations, all three rotations."""
 
 
+MAX_STEP_RAD = 0.3
+"""Longest step of a rotation: objects of about a pixel would otherwise be turned round."""
+
+
 def tangent_basis(tangents: Tangents) -> Float[Tensor, "p 6"]:
     """Directions as (translation along world x, y, z; rotation about world x, y, z through the object's origin).
 
@@ -35,13 +39,17 @@ def tangent_steps(
     basis: Float[Tensor, "p 6"],
     step_px: float,
 ) -> Float[Tensor, "*b n p"]:
-    """Step along each direction that moves the object's image by about ``step_px``: step_px * Z / f, over the radius if it turns."""
+    """Step along each direction that moves the object's image by about ``step_px``.
+
+    It is step_px * Z / f metres, and for rotations that over the object's radius, at most ``MAX_STEP_RAD``.
+    """
     origin = T_world_object[..., :3, 3]
     forward = view.camera.T_camera_world[..., 2, :]
     depth_m = (forward[..., None, :3] * origin).sum(-1) + forward[..., None, 3]
     metres = step_px * depth_m.abs().clamp(min=view.camera.near_m) / view.camera.K_px[..., 0, 0, None]
     turns = basis[:, 3:].abs().sum(-1) > 0
-    return torch.where(turns, (metres / radius_m.clamp(min=1e-6))[..., None], metres[..., None])
+    radians = (metres / radius_m.clamp(min=1e-6)).clamp(max=MAX_STEP_RAD)
+    return torch.where(turns, radians[..., None], metres[..., None])
 
 
 def move(T_world_object: Float[Tensor, "*b 4 4"], motion: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from assets.colours import linear_to_srgb
+from inverse_graphics.colours import linear_to_srgb
 from scenes.generator import Batch
 
 GAP_PX = 4
@@ -53,7 +53,7 @@ def contact_sheet(batch: Batch, names: Sequence[str], columns: int | None = None
 
 def _bytes(rgb: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     """A linear image as 8-bit sRGB."""
-    return np.round(255 * linear_to_srgb(np.clip(rgb, 0, 1))).astype(np.uint8)
+    return np.round(255 * linear_to_srgb(rgb)).astype(np.uint8)
 
 
 def _label(tile: Image.Image, batch: Batch, index: int, names: Sequence[str], scale: int) -> None:

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+CELL_PX = 4
+"""Side of a cell of the image encoder's grid, in pixels."""
+
 
 class ImageEncoder(nn.Module):
     """Image to a grid of local features, a quarter of the image's size, and one vector for all of it."""

@@ -41,28 +41,28 @@ class Reading:
 class Posterior:
     """q(count, class, pose | image), step by step, with the draws (or modes) that the steps were conditioned on."""
 
-    presence_logits: Float[Tensor, "b n"]
+    presence_logits: Float[Tensor, "*b n"]
     """Logit that there is an object i + 1, given that there are i."""
-    attended_xy_m: Float[Tensor, "b n 2"]
+    attended_xy_m: Float[Tensor, "*b n 2"]
     """Where each step looked first."""
-    attended_std_m: Float[Tensor, "b n 2"]
+    attended_std_m: Float[Tensor, "*b n 2"]
     """How sure the whole image was of that, before any glimpse."""
-    glimpse_xy_m: Float[Tensor, "b n 2"]
+    glimpse_xy_m: Float[Tensor, "*b n 2"]
     """Where the last glimpse was taken."""
     reading: Reading
     """[b n] what was read there; the position's mean is glimpse_xy_m + reading.offset_mean_m."""
-    class_ids: Int[Tensor, "b n"]
+    class_ids: Int[Tensor, "*b n"]
     """Class drawn (or most probable)."""
-    xy_m: Float[Tensor, "b n 2"]
+    xy_m: Float[Tensor, "*b n 2"]
     """Position drawn by reparameterisation (or the mean)."""
-    yaw_bins: Int[Tensor, "b n k"]
+    yaw_bins: Int[Tensor, "*b n k"]
     """Yaw bin drawn for each class (or most probable)."""
-    yaw_rad: Float[Tensor, "b n k"]
+    yaw_rad: Float[Tensor, "*b n k"]
     """Yaw drawn by reparameterisation for each class (or the mode)."""
 
 
 def count_log_probabilities(presence_logits: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n_plus_1"]:
-    """log q(count) for 0..n from the presences' logits."""
+    """Log probabilities q(count) for 0..n from the presences' logits."""
     present = F.logsigmoid(presence_logits)
     absent = F.logsigmoid(-presence_logits)
     zero = torch.zeros_like(present[..., :1])
@@ -80,9 +80,9 @@ def wrap(angle_rad: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
 
 
 def gaussian_log_prob(
-    x: Float[Tensor, "*b d"], mean: Float[Tensor, "*b d"], std: Float[Tensor, "*b d"]
-) -> Float[Tensor, "*b"]:
-    """Log density of independent Gaussians, summed over the last axis."""
+    x: Float[Tensor, "*#b d"], mean: Float[Tensor, "*#b d"], std: Float[Tensor, "*#b d"]
+) -> Float[Tensor, "*c"]:
+    """Log density of independent Gaussians, summed over the last axis; the batch dimensions broadcast."""
     return (-0.5 * ((x - mean) / std).square() - std.log() - 0.5 * LOG_TWO_PI).sum(-1)
 
 
@@ -107,24 +107,25 @@ def yaw_modes(reading: Reading, folds: Int[Tensor, " k"]) -> tuple[Int[Tensor, "
     return bins, yaw_of_phase(phase, folds)
 
 
-def yaw_of_phase(phase_rad: Float[Tensor, "*g k"], folds: Int[Tensor, " k"]) -> Float[Tensor, "*g k"]:
-    """phase / folds, and 0 where folds is 0."""
+def yaw_of_phase(phase_rad: Float[Tensor, "*g k"], folds: Int[Tensor, "*#g k"]) -> Float[Tensor, "*g k"]:
+    """Yaw, the phase divided by folds; 0 where folds is 0."""
     return torch.where(folds > 0, wrap(phase_rad) / folds.clamp(min=1), torch.zeros_like(phase_rad))
 
 
 def draw_yaw(
-    reading: Reading, folds: Int[Tensor, " k"], generator: torch.Generator | None
+    reading: Reading, folds: Int[Tensor, " k"], generator: torch.Generator | None, explore: float = 0.0
 ) -> tuple[Int[Tensor, "*g k"], Float[Tensor, "*g k"]]:
-    """Draw a bin for each class, and a yaw within it by reparameterisation."""
-    bins = draw_categorical(reading.yaw_logits, generator)
+    """Draw a bin for each class (the share ``explore`` of them uniformly), and a yaw within it by reparameterisation."""
+    bins = draw_categorical(reading.yaw_logits, generator, explore)
     phase = reading.yaw_phase_rad.gather(-1, bins[..., None])[..., 0]
     std = reading.yaw_std_rad.gather(-1, bins[..., None])[..., 0]
     return bins, yaw_of_phase(phase + std * normal_like(phase, generator), folds)
 
 
-def draw_categorical(logits: Float[Tensor, "*g k"], generator: torch.Generator | None) -> Int[Tensor, "*g"]:
-    """Draw one index a row."""
+def draw_categorical(logits: Float[Tensor, "*g k"], generator: torch.Generator | None, explore: float = 0.0) -> Int[Tensor, "*g"]:
+    """Draw one index a row, from the softmax mixed with the share ``explore`` of a uniform distribution."""
     flat = logits.detach().softmax(-1).reshape(-1, logits.shape[-1])
+    flat = (1 - explore) * flat + explore / flat.shape[-1]
     return torch.multinomial(flat, 1, generator=generator).reshape(logits.shape[:-1])
 
 

@@ -1,8 +1,9 @@
 """The recurrent guide: attend to one object a step, glimpse, say what and where it is, and stop by itself.
 
-Follows Attend-Infer-Repeat (Eslami et al. 2016) with these departures: where to look is an expectation over a grid of image features
-(attention) carried to the table by the camera, so that the guide keeps its meaning when the camera moves; what is explained already is
-attended less (inhibition of return); class, yaw and the exact position are read from the glimpse, repeatedly.
+Follows Attend-Infer-Repeat (Eslami et al. 2016) with these departures: where to look is an expectation over a grid of image
+features (attention) carried to the table by the camera, so that the guide keeps its meaning when the camera moves; what is
+explained already is attended less (inhibition of return); class, yaw and the exact position are read from the glimpse,
+repeatedly.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from inverse_graphics.config import FieldError
 from inverse_graphics.guides.glimpse import glimpses, table_points_of_pixels
-from inverse_graphics.guides.networks import GlimpseEncoder, ImageEncoder
+from inverse_graphics.guides.networks import CELL_PX, GlimpseEncoder, ImageEncoder
 from inverse_graphics.guides.posterior import (
     Posterior,
     Reading,
@@ -38,7 +39,7 @@ class GuideSizes:
     """Side of a glimpse at the object's distance."""
     height_m: float = 0.05
     """Height above the table of the point that glimpses are centred on."""
-    yaw_bins: int = 8
+    yaw_bins: int = 16
     """Bins of the yaw mixture."""
     channels: int = 48
     """Channels of the image grid."""
@@ -109,8 +110,15 @@ class Attention:
     """LSTM state."""
 
 
+FOCUS_CELLS = 2.5
+"""Radius of the window round the peak of a focused attention, in cells."""
+
+
 class RecurrentGuide(nn.Module):
     """q(count, class, pose | image) for upright objects on a table."""
+
+    folds: Tensor
+    """[k] the config's folds, on the guide's device."""
 
     def __init__(self, config: GuideConfig) -> None:
         """Build the networks for a config."""
@@ -128,14 +136,16 @@ class RecurrentGuide(nn.Module):
             nn.ReLU(),
             nn.Linear(96, 3),
         )
-        self.inhibition = nn.Parameter(torch.tensor([6.0, -3.0]))
+        self.inhibition = nn.Parameter(torch.tensor([20.0, -2.4]))
         self.glimpse = GlimpseEncoder(sizes.glimpse_px, sizes.features)
         self.class_head = nn.Linear(sizes.features, classes)
         self.offset_head = nn.Linear(sizes.features, 4)
         self.yaw_head = nn.Linear(sizes.features, classes * bins * 3)
         self.register_buffer("folds", torch.tensor(config.folds, dtype=torch.int64), persistent=False)
         with torch.no_grad():
-            self.step[2].bias.copy_(torch.tensor([1.5, 0.0, 0.0]))
+            last = self.step[2]
+            assert isinstance(last, nn.Linear)
+            last.bias.copy_(torch.tensor([1.5, 0.0, 0.0]))
             self.offset_head.weight.mul_(0.1)
             self.yaw_head.weight.mul_(0.3)
 
@@ -159,8 +169,8 @@ class RecurrentGuide(nn.Module):
         grid, whole = self.encoder(image)
         cells = grid.permute(0, 2, 3, 1).flatten(1, 2)
         rows, columns = grid.shape[-2:]
-        v = (torch.arange(rows, device=image.device, dtype=image.dtype) + 0.5) * (c.height_px / rows)
-        u = (torch.arange(columns, device=image.device, dtype=image.dtype) + 0.5) * (c.width_px / columns)
+        v = (torch.arange(rows, device=image.device, dtype=image.dtype) + 0.5) * CELL_PX
+        u = (torch.arange(columns, device=image.device, dtype=image.dtype) + 0.5) * CELL_PX
         uv = torch.stack([u[None, :].expand(rows, -1), v[:, None].expand(-1, columns)], -1).reshape(-1, 2)
         with torch.no_grad():
             xy = table_points_of_pixels(camera, uv.expand(len(image), -1, -1), c.sizes.height_m)
@@ -174,7 +184,12 @@ class RecurrentGuide(nn.Module):
         return (zeros, zeros), told
 
     def attend(
-        self, features: Features, state: tuple[Tensor, Tensor], told: Tensor, explained_xy_m: list[Tensor]
+        self,
+        features: Features,
+        state: tuple[Tensor, Tensor],
+        told: Tensor,
+        explained_xy_m: list[Tensor],
+        focus: bool = False,
     ) -> tuple[Attention, Float[Tensor, "b c"]]:
         """One step's look at the whole image.
 
@@ -183,6 +198,8 @@ class RecurrentGuide(nn.Module):
             state: LSTM state.
             told: what the previous step found (from ``tell``).
             explained_xy_m: [b 2] positions of the objects found so far.
+            focus: take the position from the cells around the most attended one instead of from all: attention that wavers
+                between two objects then looks at one of them, not between.
 
         Returns:
             The attention, and the grid features it rests on.
@@ -195,8 +212,8 @@ class RecurrentGuide(nn.Module):
             logits = logits - self._inhibit(features.cell_xy_m, torch.stack(explained_xy_m, 1))
         weights = logits.softmax(-1)
         seen = (weights[:, None] @ features.cells)[:, 0]
-        cell_px = self.config.height_px / round((features.cell_uv_px.shape[0]) ** 0.5)
-        uv = weights @ features.cell_uv_px + cell_px * 2 * torch.tanh(self.shift(seen))
+        near = self._focus(logits, features.cell_uv_px, FOCUS_CELLS * CELL_PX) if focus else weights
+        uv = near @ features.cell_uv_px + 2 * CELL_PX * torch.tanh(self.shift(seen))
         xy = table_points_of_pixels(features.camera, uv[:, None], self.config.sizes.height_m)[:, 0]
         spread = (weights * features.keys[..., width + 1]).sum(-1, keepdim=True)
         evidence = torch.logsumexp(logits, -1, keepdim=True) / 8
@@ -204,6 +221,11 @@ class RecurrentGuide(nn.Module):
         std = self.config.half_width_m * (F.softplus(out[:, 1:] - 2) + 0.005)
         limit = 1.5 * self.config.half_width_m
         return Attention(out[:, 0], limit * torch.tanh(xy / limit), std, state), seen
+
+    def _focus(self, logits: Float[Tensor, "b g"], cell_uv_px: Float[Tensor, "g 2"], radius_px: float) -> Float[Tensor, "b g"]:
+        """Attention times a Gaussian window round its peak."""
+        distance = (cell_uv_px - cell_uv_px[logits.argmax(-1)][:, None]).square().sum(-1)
+        return (logits - 0.5 * distance / radius_px**2).softmax(-1)
 
     def _inhibit(self, cell_xy_m: Float[Tensor, "b g 2"], explained_xy_m: Float[Tensor, "b t 2"]) -> Float[Tensor, "b g"]:
         """How much less each cell is attended because an object near it is explained."""
@@ -245,6 +267,7 @@ class RecurrentGuide(nn.Module):
         generator: torch.Generator | None = None,
         draw: bool = False,
         looks: int = 2,
+        explore: float = 0.0,
     ) -> Posterior:
         """Infer all N steps, as if each had an object.
 
@@ -254,6 +277,7 @@ class RecurrentGuide(nn.Module):
             generator: source of the draws; only used if ``draw``.
             draw: draw class and pose (by reparameterisation) instead of taking the modes.
             looks: glimpses a step; each is taken where the one before says that the object is.
+            explore: share of the draws of class and yaw bin that are uniform.
         """
         features = self.encode(image_rgb, camera)
         state, told = self.start(features)
@@ -261,7 +285,7 @@ class RecurrentGuide(nn.Module):
         explained: list[Tensor] = []
         steps: list[Posterior] = []
         for _ in range(self.config.max_objects):
-            attention, seen = self.attend(features, state, told, explained)
+            attention, seen = self.attend(features, state, told, explained, focus=not draw)
             at = attention.xy_m
             reading = self.read(features, scene, at)
             for _ in range(looks - 1):
@@ -270,15 +294,13 @@ class RecurrentGuide(nn.Module):
             xy = at + reading.offset_mean_m
             if draw:
                 xy = xy + reading.offset_std_m * normal_like(xy, generator)
-                class_ids = draw_categorical(reading.class_logits, generator)
-                bins, yaw = draw_yaw(reading, self.folds, generator)
+                class_ids = draw_categorical(reading.class_logits, generator, explore)
+                bins, yaw = draw_yaw(reading, self.folds, generator, explore)
             else:
                 class_ids = reading.class_logits.argmax(-1)
                 bins, yaw = yaw_modes(reading, self.folds)
             steps.append(
-                Posterior(
-                    attention.presence_logit, attention.xy_m, attention.std_m, at, reading, class_ids, xy, bins, yaw
-                )
+                Posterior(attention.presence_logit, attention.xy_m, attention.std_m, at, reading, class_ids, xy, bins, yaw)
             )
             explained.append(xy.detach())
             state, told = attention.state, self.tell(seen, xy, reading.class_logits.softmax(-1))

@@ -1,5 +1,6 @@
 """Figures of what was inferred and how well, and one self-contained HTML report a run."""
 
+from inverse_graphics.colours import linear_to_srgb as linear_to_srgb
 from inverse_graphics.reporting.figures import confusion_matrix as confusion_matrix
 from inverse_graphics.reporting.figures import error_against_visibility as error_against_visibility
 from inverse_graphics.reporting.figures import error_histogram as error_histogram
@@ -21,4 +22,3 @@ from inverse_graphics.reporting.sheet import ObjectLabel as ObjectLabel
 from inverse_graphics.reporting.sheet import inference_sheet as inference_sheet
 from inverse_graphics.reporting.sheet import scene_labels as scene_labels
 from inverse_graphics.reporting.style import figure_bytes as figure_bytes
-from inverse_graphics.reporting.style import linear_to_srgb as linear_to_srgb

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from inverse_graphics.evaluation import Judged
-from inverse_graphics.metrics import class_confusion, count_confusion, evaluate_objects
+from inverse_graphics.metrics import Evaluation, class_confusion, count_confusion, evaluate_objects
 from inverse_graphics.reporting.figures import (
     confusion_matrix,
     error_against_visibility,
@@ -53,35 +53,6 @@ def write_scene_report(
         config: the resolved configuration.
         targets: what some of the headline numbers should be.
     """
-    names = catalogue.names
-    with_objects = judged.scenes.objects.present.any(-1).nonzero()[:SHEET_SCENES, 0]
-    worst = _worst(judged)
-    pictures = [
-        Picture(
-            "Held-out scenes",
-            _sheet(judged, with_objects, catalogue),
-            "The first held-out scenes that hold objects: input with the truth outlined, beside the re-rendered inference.",
-        )
-    ]
-    if len(worst):
-        pictures.append(
-            Picture("Worst scenes", _sheet(judged, worst, catalogue), "The scenes with the largest mistakes: count first, then class, then pose.")
-        )
-    evaluation = judged.evaluation
-    counts = [str(n) for n in range(len(count_confusion(evaluation)))]
-    pictures += [
-        Picture("Count", confusion_matrix(count_confusion(evaluation), counts, "count"), "True against inferred number of objects."),
-        Picture("Class", confusion_matrix(class_confusion(evaluation), names, "class"), "True against inferred class of matched objects."),
-        Picture(
-            "Pose errors",
-            error_histogram(evaluation.position_error_m, evaluation.rotation_error_deg),
-            "Matched objects; rotation modulo symmetry, where a turn can be seen.",
-        ),
-        Picture("Occlusion", error_against_visibility(evaluation), "How errors depend on how much of an object is visible."),
-    ]
-    if history:
-        curves = {name: np.asarray(values, np.float64) for name, values in history.items() if name != "seconds"}
-        pictures.append(Picture("Training", training_curves(curves), "Terms of the objective, each on its own, in nats."))
     write_report(
         path,
         Report(
@@ -89,12 +60,53 @@ def write_scene_report(
             provenance=provenance,
             description=f"Judged on {judged.summary['num_eval_scenes']} rendered scenes that were never seen in training.",
             headlines=metric_headlines(judged.summary, targets),
-            pictures=pictures,
+            pictures=_scene_pictures(judged, catalogue) + _error_pictures(judged.evaluation, catalogue) + _curves(history),
             tables=[class_table(judged.summary)],
             warnings=judged.warnings,
             config=config,
         ),
     )
+
+
+def _scene_pictures(judged: Judged, catalogue: Catalogue) -> list[Picture]:
+    """Inputs beside re-rendered inferences: the first scenes that hold objects (any, if none does), and the worst ones."""
+    holding = judged.scenes.objects.present.any(-1)
+    shown = (holding if bool(holding.any()) else torch.ones_like(holding)).nonzero()[:SHEET_SCENES, 0]
+    first = "The first held-out scenes that hold objects: input with the truth outlined, beside the re-rendered inference."
+    pictures = [Picture("Held-out scenes", _sheet(judged, shown, catalogue), first)]
+    worst = _worst(judged)
+    if len(worst):
+        largest = "The scenes with the largest mistakes: count first, then class, then pose."
+        pictures.append(Picture("Worst scenes", _sheet(judged, worst, catalogue), largest))
+    return pictures
+
+
+def _error_pictures(evaluation: Evaluation, catalogue: Catalogue) -> list[Picture]:
+    """Where count, class and pose go wrong."""
+    counts, classes = count_confusion(evaluation), class_confusion(evaluation)
+    poses = error_histogram(evaluation.position_error_m, evaluation.rotation_error_deg)
+    return [
+        Picture(
+            "Count",
+            confusion_matrix(counts, [str(n) for n in range(len(counts))], "count"),
+            "True against inferred number of objects.",
+        ),
+        Picture(
+            "Class",
+            confusion_matrix(classes, catalogue.names, "class"),
+            "True against inferred class of matched objects.",
+        ),
+        Picture("Pose errors", poses, "Matched objects; rotation modulo symmetry, where a turn can be seen."),
+        Picture("Occlusion", error_against_visibility(evaluation), "How errors depend on how much of an object is visible."),
+    ]
+
+
+def _curves(history: Mapping[str, Sequence[float]] | None) -> list[Picture]:
+    """Training curves, if anything was trained."""
+    if not history:
+        return []
+    curves = {name: np.asarray(values, np.float64) for name, values in history.items() if name != "seconds"}
+    return [Picture("Training", training_curves(curves), "Terms of the objective, each on its own, in nats.")]
 
 
 def _worst(judged: Judged) -> Tensor:

@@ -15,8 +15,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from inverse_graphics.colours import linear_to_srgb
 from inverse_graphics.metrics import Evaluation
-from inverse_graphics.reporting.style import INK, MUTED, PALETTE, WRONG, figure_style, linear_to_srgb
+from inverse_graphics.reporting.style import INK, MUTED, PALETTE, WRONG, figure_style
 from inverse_graphics.types import Objects
 
 _PANEL_IN = 1.95

@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib
-import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from numpy.typing import ArrayLike
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#7B61C9", "#4D4D4D", "#A3B500")
 """Okabe and Ito's colours (blue first, vermilion for what is wrong), then four more for large catalogues."""
@@ -69,22 +66,6 @@ def figure_bytes(figure: Figure, format: Literal["png", "svg"], dpi: float = 160
     with figure_style():
         figure.savefig(stream, format=format, dpi=dpi, metadata=metadata)
     return stream.getvalue()
-
-
-def linear_to_srgb(rgb_linear: ArrayLike) -> Float[np.ndarray, "*b 3"]:
-    """Linear light to the sRGB transfer curve of screens (IEC 61966-2-1), both 0..1; what lies outside is clipped.
-
-    Raises:
-        ValueError: if the last dimension is not 3 or a value is NaN.
-    """
-    rgb = np.asarray(rgb_linear, np.float64)
-    if rgb.shape[-1:] != (3,) or np.isnan(rgb).any():
-        raise ValueError(
-            f"linear_to_srgb: expected colours [*b 3] without NaN, received shape {rgb.shape} with "
-            f"{int(np.isnan(rgb).sum())} NaN; channels come last."
-        )
-    rgb = rgb.clip(0, 1)
-    return np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * np.power(np.maximum(rgb, 0.0031308), 1 / 2.4) - 0.055)
 
 
 def note_empty(axes: Axes, text: str) -> None:

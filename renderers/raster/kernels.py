@@ -66,8 +66,8 @@ def transform_vertices(vertices_m, start, stop, T, camera, corners):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def first_sample(low):
-    """First sample whose centre is at or after ``low``, at least 0."""
-    return np.int64(np.ceil(max(low, 0.0) - 0.5))
+    """First sample whose centre is at or after ``low``, at least 0; far outside the image any number past its end."""
+    return np.int64(np.ceil(min(max(low, 0.0), 1e9) - 0.5))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -77,10 +77,143 @@ def last_sample(high, last):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def object_box(left, right, top, bottom, near, far, near_m, height, width):
+    """Samples that an object may cover: first row, last row, first column, last column.
+
+    Those are all samples if it crosses the near plane.  Arguments: extremes of its vertices, from ``transform_vertices``.
+    """
+    if not far >= near_m:
+        return 0, -1, 0, -1
+    if near < near_m:
+        return 0, height - 1, 0, width - 1
+    r_first, r_last = first_sample(top), last_sample(bottom, height - 1)
+    c_first, c_last = first_sample(left), last_sample(right, width - 1)
+    if r_last < r_first or c_last < c_first:
+        return 0, -1, 0, -1
+    return r_first, r_last, c_first, c_last
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def face_box(corners, i, j, k, box, near_m, crosses, cull):
+    """Samples that a face may cover, and the slack of its coverage test.
+
+    Args:
+        corners: from ``transform_vertices``.
+        i, j, k: the face's vertices.
+        box: from ``object_box``.
+        near_m: the near plane.
+        crosses: the object crosses it.
+        cull: faces turned away are left out.
+
+    Returns:
+        (first row, last row, first column, last column, slack); an empty box if nothing of the face is to be drawn.
+    """
+    z0 = corners[2, i]
+    z1 = corners[2, j]
+    z2 = corners[2, k]
+    slack = TOLERANCE * np.float32(1.0 / near_m)
+    if not crosses or (z0 >= near_m and z1 >= near_m and z2 >= near_m):
+        col0 = corners[3, i]
+        col1 = corners[3, j]
+        col2 = corners[3, k]
+        row0 = corners[4, i]
+        row1 = corners[4, j]
+        row2 = corners[4, k]
+        if cull and (col1 - col0) * (row2 - row0) - (col2 - col0) * (row1 - row0) >= 0.0:
+            return 0, -1, 0, -1, slack
+        c0 = first_sample(min(col0, col1, col2))
+        c1 = last_sample(max(col0, col1, col2), box[3])
+        r0 = first_sample(min(row0, row1, row2))
+        r1 = last_sample(max(row0, row1, row2), box[1])
+        return r0, r1, c0, c1, TOLERANCE / np.float32(min(z0, z1, z2))
+    if z0 < near_m and z1 < near_m and z2 < near_m:
+        return 0, -1, 0, -1, slack
+    return box[0], box[1], box[2], box[3], slack
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def face_edges(corners, i, j, k, camera):
+    """A face's edge functions e_0, e_1, e_2 on the image plane.
+
+    Args:
+        corners: from ``transform_vertices``.
+        i, j, k: the face's vertices.
+        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
+
+    Returns:
+        det (0 if the face is seen edge-on, positive if from behind), and for each function its steps along a row and down a
+        column and its value at the principal point.
+    """
+    x0, y0, z0 = corners[0, i], corners[1, i], corners[2, i]
+    x1, y1, z1 = corners[0, j], corners[1, j], corners[2, j]
+    x2, y2, z2 = corners[0, k], corners[1, k], corners[2, k]
+    ax = y1 * z2 - z1 * y2
+    ay = z1 * x2 - x1 * z2
+    az = x1 * y2 - y1 * x2
+    det = x0 * ax + y0 * ay + z0 * az
+    inverse = 1.0 / det
+    kx = inverse * (1.0 / camera[0])
+    ky = inverse * (1.0 / camera[1])
+    return (
+        det,
+        (ax * kx, ay * ky, az * inverse),
+        ((y2 * z0 - z2 * y0) * kx, (z2 * x0 - x2 * z0) * ky, (x2 * y0 - y2 * x0) * inverse),
+        ((y0 * z1 - z0 * y1) * kx, (z0 * x1 - x0 * z1) * ky, (x0 * y1 - y0 * x1) * inverse),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_face(area, edges, camera, face_code, inverse_depth, weight_1, weight_2, code):
+    """Draw the part of a face that is in front of what is drawn already.
+
+    Args:
+        area: from ``face_box``.
+        edges: three functions of ``face_edges``.
+        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
+        face_code: what to write into ``code``.
+        inverse_depth, weight_1, weight_2, code: as in ``draw_object``.
+    """
+    r0, r1, c0, c1, slack = area
+    a, b, d = edges
+    inverse_near = np.float32(1.0 / camera[4])
+    x = c0 + 0.5 - camera[2]
+    y = r0 + 0.5 - camera[3]
+    # e_i at the first sample, and its steps along a row and down a column
+    e0 = np.float32(a[0] * x + a[1] * y + a[2])
+    e1 = np.float32(b[0] * x + b[1] * y + b[2])
+    e2 = np.float32(d[0] * x + d[1] * y + d[2])
+    e0x = np.float32(a[0])
+    e1x = np.float32(b[0])
+    e2x = np.float32(d[0])
+    e0y = np.float32(a[1])
+    e1y = np.float32(b[1])
+    e2y = np.float32(d[1])
+    for r in range(r0, r1 + 1):
+        down = np.float32(r - r0)
+        s0 = e0 + e0y * down
+        s1 = e1 + e1y * down
+        s2 = e2 + e2y * down
+        for c in range(c0, c1 + 1):
+            along = np.float32(c - c0)
+            w0 = s0 + e0x * along
+            w1 = s1 + e1x * along
+            w2 = s2 + e2x * along
+            if w0 >= slack and w1 >= slack and w2 >= slack:
+                q = w0 + w1 + w2
+                if q > inverse_depth[r, c] and q <= inverse_near:
+                    inverse_depth[r, c] = q
+                    weight_1[r, c] = w1
+                    weight_2[r, c] = w2
+                    code[r, c] = face_code
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def draw_object(
     vertices_m, faces, vertex_start, face_start, cull_back, class_id, T, camera, corners, inverse_depth, weight_1, weight_2, code
 ):
     """Draw one object alone: clears the buffers within the object's box, then fills what it covers.
+
+    A pose that overflowed float32 on its way into the camera's frame draws nothing.
 
     Args:
         vertices_m, faces, vertex_start, face_start, cull_back: from PackedMeshes.
@@ -97,110 +230,31 @@ def draw_object(
     """
     height, width = inverse_depth.shape
     near_m = camera[4]
+    if not np.isfinite(T).all():
+        return 0, -1, 0, -1
     near, far, left, right, top, bottom = transform_vertices(
         vertices_m, vertex_start[class_id], vertex_start[class_id + 1], T, camera, corners
     )
-    if not far >= near_m:
-        return 0, -1, 0, -1
-    crosses = near < near_m
-    r_first, r_last, c_first, c_last = 0, height - 1, 0, width - 1
-    if not crosses:
-        r_first = first_sample(top)
-        r_last = last_sample(bottom, height - 1)
-        c_first = first_sample(left)
-        c_last = last_sample(right, width - 1)
-    if r_last < r_first or c_last < c_first:
-        return 0, -1, 0, -1
-    for r in range(r_first, r_last + 1):
-        for c in range(c_first, c_last + 1):
+    box = object_box(left, right, top, bottom, near, far, near_m, height, width)
+    for r in range(box[0], box[1] + 1):
+        for c in range(box[2], box[3] + 1):
             inverse_depth[r, c] = 0.0
             code[r, c] = -1
+    if box[1] < box[0]:
+        return box
+    crosses = near < near_m
     cull = cull_back[class_id] and not crosses
-    inverse_near = np.float32(1.0 / near_m)
-    per_fx = 1.0 / camera[0]
-    per_fy = 1.0 / camera[1]
     for face in range(face_start[class_id], face_start[class_id + 1]):
-        i = faces[face, 0]
-        j = faces[face, 1]
-        k = faces[face, 2]
-        z0 = corners[2, i]
-        z1 = corners[2, j]
-        z2 = corners[2, k]
-        r0, r1, c0, c1 = r_first, r_last, c_first, c_last
-        slack = TOLERANCE * inverse_near
-        if not crosses or (z0 >= near_m and z1 >= near_m and z2 >= near_m):
-            col0 = corners[3, i]
-            col1 = corners[3, j]
-            col2 = corners[3, k]
-            row0 = corners[4, i]
-            row1 = corners[4, j]
-            row2 = corners[4, k]
-            if cull and (col1 - col0) * (row2 - row0) - (col2 - col0) * (row1 - row0) >= 0.0:
-                continue
-            c0 = first_sample(min(col0, col1, col2))
-            c1 = last_sample(max(col0, col1, col2), c_last)
-            r0 = first_sample(min(row0, row1, row2))
-            r1 = last_sample(max(row0, row1, row2), r_last)
-            slack = TOLERANCE / np.float32(min(z0, z1, z2))
-        elif z0 < near_m and z1 < near_m and z2 < near_m:
+        i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+        area = face_box(corners, i, j, k, box, near_m, crosses, cull)
+        if area[1] < area[0] or area[3] < area[2]:
             continue
-        if r1 < r0 or c1 < c0:
-            continue
-        x0 = corners[0, i]
-        x1 = corners[0, j]
-        x2 = corners[0, k]
-        y0 = corners[1, i]
-        y1 = corners[1, j]
-        y2 = corners[1, k]
-        ax = y1 * z2 - z1 * y2
-        ay = z1 * x2 - x1 * z2
-        az = x1 * y2 - y1 * x2
-        det = x0 * ax + y0 * ay + z0 * az
+        det, a, b, d = face_edges(corners, i, j, k, camera)
         if det == 0.0 or not np.isfinite(det):
             continue
-        inverse = 1.0 / det
-        kx = inverse * per_fx
-        ky = inverse * per_fy
-        bx = (y2 * z0 - z2 * y0) * kx
-        by = (z2 * x0 - x2 * z0) * ky
-        bz = (x2 * y0 - y2 * x0) * inverse
-        dx = (y0 * z1 - z0 * y1) * kx
-        dy = (z0 * x1 - x0 * z1) * ky
-        dz = (x0 * y1 - y0 * x1) * inverse
-        ax *= kx
-        ay *= ky
-        az *= inverse
-        x = c0 + 0.5 - camera[2]
-        y = r0 + 0.5 - camera[3]
-        # e_i at the first sample, and its steps along a row and down a column
-        e0 = np.float32(ax * x + ay * y + az)
-        e1 = np.float32(bx * x + by * y + bz)
-        e2 = np.float32(dx * x + dy * y + dz)
-        e0x = np.float32(ax)
-        e1x = np.float32(bx)
-        e2x = np.float32(dx)
-        e0y = np.float32(ay)
-        e1y = np.float32(by)
-        e2y = np.float32(dy)
         face_code = 2 * face + (1 if det > 0.0 else 0)
-        for r in range(r0, r1 + 1):
-            down = np.float32(r - r0)
-            s0 = e0 + e0y * down
-            s1 = e1 + e1y * down
-            s2 = e2 + e2y * down
-            for c in range(c0, c1 + 1):
-                along = np.float32(c - c0)
-                w0 = s0 + e0x * along
-                w1 = s1 + e1x * along
-                w2 = s2 + e2x * along
-                if w0 >= slack and w1 >= slack and w2 >= slack:
-                    q = w0 + w1 + w2
-                    if q > inverse_depth[r, c] and q <= inverse_near:
-                        inverse_depth[r, c] = q
-                        weight_1[r, c] = w1
-                        weight_2[r, c] = w2
-                        code[r, c] = face_code
-    return r_first, r_last, c_first, c_last
+        fill_face(area, (a, b, d), camera, face_code, inverse_depth, weight_1, weight_2, code)
+    return box
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -216,8 +270,9 @@ def shade(corner_rgb, corner_normals, code, q, w1, w2, lx, ly, lz, ambient, diff
         ambient, diffuse: intensities.
     """
     f = code >> 1
-    b1 = w1 / q
-    b2 = w2 / q
+    # samples within the tolerance of an edge lie a little outside the face
+    b1 = min(max(w1 / q, np.float32(0.0)), np.float32(1.0))
+    b2 = min(max(w2 / q, np.float32(0.0)), np.float32(1.0) - b1)
     b0 = np.float32(1.0) - b1 - b2
     n = corner_normals
     nx = b0 * n[f, 0, 0] + b1 * n[f, 1, 0] + b2 * n[f, 2, 0]

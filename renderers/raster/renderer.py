@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -36,9 +37,10 @@ class _Inputs:
 class RasterRenderer:
     """Rasterises layers on the CPU with compiled kernels; any batch, object counts and meshes mixed, no padding cost.
 
-    ``render(...).rgb`` and ``prefix_images`` carry gradients to ``objects.T_world_object`` by central differences of the one layer
-    that moves, in steps of ``step_px`` pixels of motion; depth, ids and ``layers`` carry none.  Everything runs on the CPU; inputs on
-    another device are copied there and results back.  Two runs give identical bits, whatever the number of threads.
+    ``render(...).rgb`` and ``prefix_images`` carry gradients to ``objects.T_world_object`` by central differences of the
+    one layer that moves, in steps of ``step_px`` pixels of motion; depth, ids and ``layers`` carry none.  Everything runs
+    on the CPU; inputs on another device are copied there and results back.  Two runs give identical bits, whatever the
+    number of threads.
     """
 
     name = "raster"
@@ -59,9 +61,9 @@ class RasterRenderer:
             ValueError: a setting out of range, or meshes that cannot be drawn.
         """
         if samples_per_axis < 1:
-            raise ValueError(f"samples_per_axis: expected at least 1, got {samples_per_axis}")
+            raise ValueError(f"samples_per_axis: expected at least 1, got {samples_per_axis}; use 1 for no antialiasing")
         if not step_px > 0:
-            raise ValueError(f"step_px: expected a positive number of pixels, got {step_px}")
+            raise ValueError(f"step_px: expected a positive number of pixels, got {step_px}; 1 is a good start")
         self.catalogue = catalogue
         self.samples_per_axis = samples_per_axis
         self.step_px = step_px
@@ -75,8 +77,14 @@ class RasterRenderer:
         return other
 
     def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
-        """Draw each object alone; see ``protocols.Renderer``.  Carries no gradient."""
-        samples = samples_per_axis or self.samples_per_axis
+        """Draw each object alone; see ``protocols.Renderer``.  Carries no gradient.
+
+        Raises:
+            ValueError: samples_per_axis below 1, or what ``_check`` refuses.
+        """
+        samples = self.samples_per_axis if samples_per_axis is None else samples_per_axis
+        if samples < 1:
+            raise ValueError(f"samples_per_axis: expected at least 1, got {samples}; use 1 for no antialiasing")
         batch, slots = _check(objects, view, self.catalogue)
         inputs, camera = _inputs(objects, view), _camera(view)
         size = (len(camera), slots, view.camera.height_px * samples, view.camera.width_px * samples)
@@ -116,6 +124,7 @@ class RasterRenderer:
     ) -> Float[Tensor, "*b n a n_plus_1"]:
         """Squared error of each prefix image with one slot's object replaced; see ``compositing.swap_errors``.  No gradient."""
         batch, slots = _check(objects, view, self.catalogue)
+        _check_swap((*batch, slots), alternatives, view, target_rgb, self.catalogue)
         inputs, camera = _inputs(objects, view), _camera(view)
         a = alternatives.class_ids.shape[-1]
         flat = _flatten_slots(alternatives, len(batch))
@@ -128,6 +137,7 @@ class RasterRenderer:
                 *_fields(inputs),
                 other.class_ids.reshape(shape),
                 other.T_camera_object.reshape(*shape, 3, 4),
+                other.present.reshape(shape),
                 other.shading.reshape(*shape, 5),
                 camera,
                 _numpy(view.background_rgb, len(batch)),
@@ -147,9 +157,7 @@ class _PrefixImages(torch.autograd.Function):
         batch = tuple(T_world_object.shape[:-3])
         inputs, camera = _inputs(objects, view), _camera(view)
         slots = T_world_object.shape[-3]
-        canvases = np.empty(
-            (len(camera), slots + 1 - first, view.camera.height_px, view.camera.width_px, 3), np.float32
-        )
+        canvases = np.empty((len(camera), slots + 1 - first, view.camera.height_px, view.camera.width_px, 3), np.float32)
         background = _numpy(view.background_rgb, len(batch))
         samples = renderer.samples_per_axis
         with _KERNEL_LOCK:
@@ -199,13 +207,14 @@ def _workers() -> int:
     return numba.get_num_threads()
 
 
-def _fields(inputs: _Inputs) -> tuple[np.ndarray, ...]:
+def _fields(inputs: _Inputs) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return inputs.class_ids, inputs.T_camera_object, inputs.present, inputs.shading
 
 
 def _numpy(tensor: Tensor, batch_dims: int) -> np.ndarray:
     """Flatten the batch dimensions into one, on the CPU, contiguous, float32 (ids: int64, masks: bool)."""
-    flat = tensor.detach().reshape(-1, *tensor.shape[batch_dims:]) if batch_dims != 1 else tensor.detach()
+    shape = tensor.shape
+    flat = tensor.detach().reshape(math.prod(shape[:batch_dims]), *shape[batch_dims:])
     dtype = flat.dtype if flat.dtype in (torch.int64, torch.bool) else torch.float32
     return flat.to("cpu", dtype).contiguous().numpy()
 
@@ -260,13 +269,44 @@ def _check(objects: Objects, view: View, catalogue: Catalogue) -> tuple[tuple[in
             "expand the view to one for each scene"
         )
     if height < 1 or width < 1:
-        raise ValueError(f"camera: expected an image of at least 1 x 1 px, got {width} x {height}")
+        raise ValueError(f"camera: expected an image of at least 1 x 1 px, got {width} x {height}; set width_px and height_px")
+    if not bool(torch.isfinite(view.camera.K_px).all() and torch.isfinite(view.camera.T_camera_world).all()):
+        raise ValueError("camera: expected finite K_px and T_camera_world, got NaN or infinity; check what produced them")
     if tuple(view.background_rgb.shape) != (*batch, height, width, 3):
-        raise ValueError(f"background_rgb: expected {(*batch, height, width, 3)}, got {tuple(view.background_rgb.shape)}")
+        raise ValueError(
+            f"background_rgb: expected {(*batch, height, width, 3)}, got {tuple(view.background_rgb.shape)}; "
+            "give one colour a pixel of the camera's image (an expanded view will do)"
+        )
+    _check_objects("", objects, catalogue)
+    return batch, objects.class_ids.shape[-1]
+
+
+def _check_objects(prefix: str, objects: Objects, catalogue: Catalogue) -> None:
+    """Raise ValueError where class ids or the poses of present objects cannot be drawn."""
     ids = objects.class_ids
-    if ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < len(catalogue)):
-        raise ValueError(f"class_ids: expected 0..{len(catalogue) - 1}, got {int(ids.min())}..{int(ids.max())}")
+    low, high = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
+    if low < 0 or high >= len(catalogue):
+        raise ValueError(
+            f"{prefix}class_ids: expected 0..{len(catalogue) - 1}, the catalogue's classes, got {low}..{high}; "
+            "give empty slots any class and mark them in objects.present"
+        )
     finite = torch.isfinite(objects.T_world_object).flatten(-2).all(-1)
     if not bool((finite | ~objects.present).all()):
-        raise ValueError("T_world_object: the pose of a present object holds NaN or infinity; check what produced it")
-    return batch, ids.shape[-1]
+        raise ValueError(
+            f"{prefix}T_world_object: expected finite poses of present objects, got NaN or infinity; check what produced them"
+        )
+
+
+def _check_swap(slots: tuple[int, ...], alternatives: Objects, view: View, target_rgb: Tensor, catalogue: Catalogue) -> None:
+    """Raise ValueError where alternatives or target do not fit a stack of shape ``slots``."""
+    if tuple(alternatives.class_ids.shape[:-1]) != slots:
+        raise ValueError(
+            f"alternatives: expected {slots} and a dimension of alternatives, got {tuple(alternatives.class_ids.shape)}; "
+            "give every slot as many"
+        )
+    if target_rgb.shape != view.background_rgb.shape:
+        raise ValueError(
+            f"target_rgb: expected {tuple(view.background_rgb.shape)}, got {tuple(target_rgb.shape)}; "
+            "compare with images of the same camera"
+        )
+    _check_objects("alternatives.", alternatives, catalogue)

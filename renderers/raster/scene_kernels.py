@@ -1,7 +1,7 @@
 """Compiled passes over batches of scenes: images, layers and prefix canvases.
 
-One work item draws one scene (or one layer).  Workers own their scratch buffers, so nothing is allocated a scene, and no two write
-the same memory: the result does not depend on the number of threads.
+One work item draws one scene (or one layer).  Workers own their scratch buffers, so nothing is allocated a scene, and no two
+write the same memory: the result does not depend on the number of threads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compiled passes that replace one layer of a stack and leave the others: pose differences and alternatives.
 
-A replacement costs its own samples only: at each of them the nearest other layer of every prefix is found as the prefix grows, and
-the search ends as soon as something hides the replacement.
+A replacement costs its own samples only: at each of them the nearest other layer of every prefix is found as the prefix
+grows, and the search ends as soon as something hides the replacement.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from renderers.raster.kernels import draw_shaded, make_scratch, scaled_camera
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def draw_stack(meshes, class_ids, T_camera_object, present, shading, camera, scratch, q, code, colour, boxes):
-    """Draw every layer of one scene: q, code [n hs ws], colour [n hs ws 3], boxes [n 4] filled (empty boxes for absent objects)."""
+    """Draw every layer of one scene.
+
+    Fills q, code [n hs ws], colour [n hs ws 3] and boxes [n 4] (empty ones for absent objects).
+    """
     for k in range(len(class_ids)):
         boxes[k, 0] = 0
         boxes[k, 1] = -1
         boxes[k, 2] = 0
         boxes[k, 3] = -1
         if present[k]:
-            box = draw_shaded(
-                meshes, class_ids[k], T_camera_object[k], shading[k], camera, scratch, q[k], code[k], colour[k]
-            )
+            box = draw_shaded(meshes, class_ids[k], T_camera_object[k], shading[k], camera, scratch, q[k], code[k], colour[k])
             for i in range(4):
                 boxes[k, i] = box[i]
 
@@ -59,6 +60,14 @@ def weighted_change(k, box, new_q, new_code, new_rgb, boxes, q, code, colour, ba
                         w[0] * (new_rgb[r, c, 0] - red) + w[1] * (new_rgb[r, c, 1] - green) + w[2] * (new_rgb[r, c, 2] - blue)
                     )
     return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def moved_change(meshes, k, class_id, T, shading, camera, scratch, boxes, q, code, colour, background, samples, weights):
+    """``weighted_change`` of slot k drawn with another pose; the last entries of q, code and colour are scratch."""
+    n = len(boxes)
+    box = draw_shaded(meshes, class_id, T, shading, camera, scratch, q[n], code[n], colour[n])
+    return weighted_change(k, box, q[n], code[n], colour[n], boxes, q, code, colour, background, samples, weights)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -97,40 +106,28 @@ def pose_difference_pass(
         boxes = np.empty((slots, 4), np.int64)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
-            draw_stack(
-                meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes
-            )
+            draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes)
             for k in range(slots):
                 for p in range(T_moved.shape[2]):
                     total = 0.0
-                    if present[b, k]:
-                        for side in range(2):
-                            box = draw_shaded(
-                                meshes,
-                                class_ids[b, k],
-                                T_moved[b, k, p, side],
-                                shading_moved[b, k, p, side],
-                                cam,
-                                scratch,
-                                q[slots],
-                                code[slots],
-                                colour[slots],
-                            )
-                            change = weighted_change(
-                                k,
-                                box,
-                                q[slots],
-                                code[slots],
-                                colour[slots],
-                                boxes,
-                                q,
-                                code,
-                                colour,
-                                background[b],
-                                samples,
-                                weights[b],
-                            )
-                            total += change if side == 0 else -change
+                    for side in range(2 if present[b, k] else 0):
+                        change = moved_change(
+                            meshes,
+                            k,
+                            class_ids[b, k],
+                            T_moved[b, k, p, side],
+                            shading_moved[b, k, p, side],
+                            cam,
+                            scratch,
+                            boxes,
+                            q,
+                            code,
+                            colour,
+                            background[b],
+                            samples,
+                            weights[b],
+                        )
+                        total += change if side == 0 else -change
                     difference[b, k, p] = total / (samples * samples)
 
 
@@ -182,11 +179,21 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, re
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def replaced_errors(
-    k, box, new_q, new_code, new_rgb, boxes, q, code, colour, background, samples, residual, total, change, errors
-):
-    """Squared errors of the prefixes with slot k replaced; ``change`` is scratch, ``errors`` [n + 1] is filled."""
+def replaced_errors(k, box, boxes, q, code, colour, background, samples, residual, total, change, errors):
+    """Squared errors of the prefixes with slot k replaced by the last layer of q, code and colour.
+
+    Args:
+        k: the slot that is replaced.
+        box: where the replacement may cover samples.
+        boxes, q, code, colour: from ``draw_stack``, with the replacement's layer appended.
+        background: [h w 3] float32.
+        samples: samples a pixel along each axis.
+        residual, total: from ``residuals_without``.
+        change: [n + 1 h w 3] float32 scratch.
+        errors: [n + 1] float32, filled.
+    """
     slots = len(boxes)
+    new_q, new_code, new_rgb = q[slots], code[slots], colour[slots]
     scale = np.float32(1.0 / (samples * samples))
     for m in range(slots + 1):
         errors[m] = total[m] if m > k else 0.0
@@ -236,6 +243,7 @@ def swap_error_pass(
     shading,
     other_class_ids,
     T_other,
+    other_present,
     shading_other,
     camera,
     background,
@@ -248,7 +256,8 @@ def swap_error_pass(
 
     Args:
         meshes, class_ids, T_camera_object, present, shading, camera, background, samples, workers: as in ``prefix_pass``.
-        other_class_ids: [b n a] int64, T_other: [b n a 3 4] float32, shading_other: [b n a 5] float32: the alternatives.
+        other_class_ids, T_other, other_present, shading_other: the alternatives, [b n a] and likewise; absent ones leave the slot
+            empty.
         target: [b h w 3] float32.
         errors: [b n a n + 1] float32: sum over pixels and channels of (canvas - target)^2; entry m of slot k's alternatives is
             that of the prefix of m objects, and 0 for m <= k, where slot k is not drawn.
@@ -268,39 +277,13 @@ def swap_error_pass(
         total = np.empty(slots + 1)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
-            draw_stack(
-                meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes
-            )
+            draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes)
             for k in range(slots):
                 residuals_without(k, boxes, q, code, colour, background[b], target[b], samples, residual, total)
                 for a in range(other_class_ids.shape[2]):
                     box = (0, -1, 0, -1)
-                    if present[b, k]:
-                        box = draw_shaded(
-                            meshes,
-                            other_class_ids[b, k, a],
-                            T_other[b, k, a],
-                            shading_other[b, k, a],
-                            cam,
-                            scratch,
-                            q[slots],
-                            code[slots],
-                            colour[slots],
-                        )
-                    replaced_errors(
-                        k,
-                        box,
-                        q[slots],
-                        code[slots],
-                        colour[slots],
-                        boxes,
-                        q,
-                        code,
-                        colour,
-                        background[b],
-                        samples,
-                        residual,
-                        total,
-                        change,
-                        errors[b, k, a],
-                    )
+                    if other_present[b, k, a]:
+                        other, T, shade_other = other_class_ids[b, k, a], T_other[b, k, a], shading_other[b, k, a]
+                        box = draw_shaded(meshes, other, T, shade_other, cam, scratch, q[slots], code[slots], colour[slots])
+                    error = errors[b, k, a]
+                    replaced_errors(k, box, boxes, q, code, colour, background[b], samples, residual, total, change, error)
