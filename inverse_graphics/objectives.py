@@ -287,7 +287,7 @@ def _of_class(values: Float[Tensor, "b n k y"], class_ids: Int[Tensor, "b n"]) -
 
 
 def _alternatives(posterior: Posterior, folds: Tensor, generator: torch.Generator | None) -> Objects:
-    """What may stand in each slot instead: every class with the yaw drawn for it, then a draw from every yaw bin of the class drawn."""
+    """What may stand in each slot instead: every class with the yaw drawn for it, then a draw from each yaw bin of its class."""
     with torch.no_grad():
         classes, bins = posterior.reading.yaw_logits.shape[-2:]
         phase = _of_class(posterior.reading.yaw_phase_rad, posterior.class_ids)

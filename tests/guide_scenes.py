@@ -16,7 +16,7 @@ from renderers import RasterRenderer
 FOLDS = (2, 0, 1)
 """Yaw folds of box, ball and wedge."""
 SIZE_PX = 32
-TINY = GuideSizes(glimpse_px=8, window_m=0.2, height_m=0.03, channels=8, features=12, hidden=12)
+TINY = GuideSizes(glimpse_px=8, window_m=0.2, height_m=0.03, yaw_bins=8, channels=8, features=12, hidden=12)
 PRIOR = UprightPrior((0.2, 0.3, 0.5), len(FOLDS), (-0.2, 0.2), (-0.15, 0.25))
 
 
