@@ -111,7 +111,7 @@ class Arguments:
     out: Path = Path("runs/scenes3d")
     """Run directory; must be new, or hold a run that --resume continues."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint, under its own config."""
+    """Continue the run in --out from its last checkpoint, under its own config; only --steps may change it."""
     evaluate: Path | None = None
     """Evaluate this run on fresh scenes instead of training, and write to --out."""
     num_eval_scenes: int | None = None
@@ -143,12 +143,29 @@ def resolve(arguments: Arguments) -> Config:
     names = ("renderer", "gradient", "estimator", "objective", "seed", "num_eval_scenes", "eval_seed")
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     config = dataclasses.replace(config, **changes)
-    if arguments.steps is not None:
-        which = "bound_only" if config.objective == "bound" else "training"
-        config = dataclasses.replace(config, **{which: dataclasses.replace(config.chosen, steps=arguments.steps)})
+    config = with_steps(config, arguments.steps)
     if config.num_eval_scenes < 1 or config.seed < 0 or config.eval_seed < 0:
         raise ValueError("--num-eval-scenes: expected at least 1, --seed and --eval-seed: at least 0; change them")
     return config
+
+
+def resumed(config: Config, arguments: Arguments) -> Config:
+    """A run's own config, with another number of steps if one is given."""
+    names = ("config", "renderer", "gradient", "estimator", "objective", "seed")
+    given = [f"--{name}" for name in names if getattr(arguments, name) is not None]
+    if given:
+        raise ValueError(
+            f"--resume continues under the run's own config, got {' '.join(given)}; leave it out, or start a new run"
+        )
+    return with_steps(config, arguments.steps)
+
+
+def with_steps(config: Config, steps: int | None) -> Config:
+    """The config with another number of steps for its objective."""
+    if steps is None:
+        return config
+    which = "bound_only" if config.objective == "bound" else "training"
+    return dataclasses.replace(config, **{which: dataclasses.replace(config.chosen, steps=steps)})
 
 
 def build(config: Config, scene: SceneConfig, device: torch.device) -> Setup:
@@ -220,7 +237,8 @@ def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState]:
     device = pick_device(arguments.device)
     if arguments.resume:
         run = find_run(arguments.out, STATE_FILE)
-        config = load_dataclass(Config, run / CONFIG_FILE)
+        config = resumed(load_dataclass(Config, run / CONFIG_FILE), arguments)
+        save_yaml(run / CONFIG_FILE, config)
         state = load_state(run / STATE_FILE, device)
         return config, build(config, load_scene_config(run / SCENE_FILE), device), state
     config = resolve(arguments)

@@ -34,8 +34,8 @@ class BoundSchedule:
     anneal_share: float = 0.6
     """Share of the steps over which sigma, blur and the finite-difference step are annealed."""
     cold_share: float = 0.5
-    """Share of the steps over which the aids of a cold start fall from 1 to 0: uniform weights of the prefixes, coordinate-ascent
-    targets (see ``Weights``), and exploration."""
+    """Share of the steps over which the aids of a cold start fall: cold weights of the prefixes and exploration to 0,
+    coordinate-ascent targets (see ``Weights``) to ``target_share_end``."""
     target_share_end: float = 0.5
     """What is left of the targets after that."""
     temperature: float = 20.0
@@ -59,6 +59,10 @@ class BoundSchedule:
                 raise FieldError(name, "a positive number", getattr(self, name), "raise it")
         if self.coarse < 0 or any(width < 4 or width % 4 for width in self.blur_px):
             raise FieldError("blur_px", "multiples of 4 px, and coarse at least 0", self.blur_px, "use for example [4, 8, 16]")
+        if not 0 <= self.target_share_end <= 1 or not 0 <= self.explore <= 1:
+            raise FieldError("target_share_end", "a share in 0..1, as explore", self.target_share_end, "use for example 0.5")
+        if not self.temperature > 0:
+            raise FieldError("temperature", "a positive number of nats", self.temperature, "use for example 20")
         for name in ("anneal_share", "cold_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise FieldError(name, "a share above 0, at most 1", getattr(self, name), "use for example 0.5")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt64
 from torch import Tensor
 
+from inverse_graphics.compiled import drop_stale_kernels
 from inverse_graphics.types import Catalogue, Objects, Scene, View
 from scenes.config import SceneConfig
 from scenes.footprints import footprints
@@ -81,6 +83,7 @@ class ScenePrior:
                 f"classes: expected names of the catalogue ({', '.join(catalogue.names)}), received {', '.join(unknown)}; "
                 "correct the config's classes or load a catalogue that has them."
             )
+        drop_stale_kernels(Path(__file__).parent)
         self.config, self.catalogue = config, catalogue
         self.max_count = config.objects.max_count
         self.class_ids = torch.tensor([catalogue.names.index(name) for name in config.classes])

@@ -159,16 +159,17 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tiny: Path, tmp_path: Path,
     assert history["seconds"] == sorted(history["seconds"])
 
 
-def test_a_finished_run_goes_on_where_its_config_asks_for_more(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_finished_run_goes_on_for_more_steps_and_nothing_else(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     assert start(monkeypatch, "--config", tiny, "--out", run) == 0
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace("steps: 2\n", "steps: 4\n"))
-    assert start(monkeypatch, "--resume", "--out", run) == 0
+    assert start(monkeypatch, "--resume", "--steps", 4, "--out", run) == 0
+    capsys.readouterr()
     assert results_of(run)["steps"] == 4
     assert json.loads((run / "history.json").read_text())["step"] == [2.0, 4.0]
+    status = start(monkeypatch, "--resume", "--seed", 3, "--out", run)
+    check_refused(capsys, status, "--resume continues under the run's own config, got --seed; leave it out")
 
 
 def test_a_run_is_judged_again_elsewhere(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inverse_graphics.compiled import drop_stale_kernels
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.scene_kernels import layers_pass, prefix_pass, visibility_pass
@@ -67,6 +69,7 @@ class RasterRenderer:
         self.catalogue = catalogue
         self.samples_per_axis = samples_per_axis
         self.step_px = step_px
+        drop_stale_kernels(Path(__file__).parent)
         self._basis = tangent_basis(tangents)
         self._meshes: PackedMeshes = pack_meshes(catalogue)
 

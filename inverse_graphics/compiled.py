@@ -1,0 +1,27 @@
+"""Keeps compiled kernels in step with their sources."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+STAMP = "kernels.sha256"
+
+
+def drop_stale_kernels(folder: Path) -> None:
+    """Delete a folder's cached kernels if any of its ``*kernels.py`` has changed since they were compiled.
+
+    numba watches only the file that a function stands in, not those whose functions are compiled into it: after an update it
+    would run old code.  Call this before the first kernel of the folder runs.
+    """
+    digest = hashlib.sha256()
+    for source in sorted(folder.glob("*kernels.py")):
+        digest.update(source.read_bytes())
+    cache = folder / "__pycache__"
+    stamp = cache / STAMP
+    if stamp.is_file() and stamp.read_text() == digest.hexdigest():
+        return
+    for compiled in [*cache.glob("*.nbi"), *cache.glob("*.nbc")]:
+        compiled.unlink(missing_ok=True)
+    if cache.is_dir():
+        stamp.write_text(digest.hexdigest())
