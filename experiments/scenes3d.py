@@ -70,6 +70,8 @@ class Config:
     """Of the held-out scenes; never those of any training seed."""
     looks: int = 3
     """Glimpses an object at test time."""
+    recount_sigma: float | None = 0.15
+    """Image noise for judging the count again by rendering at test time; null trusts the guide alone."""
     guide: GuideSizes = GuideSizes()
     """Sizes of the inference network."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -264,7 +266,16 @@ def finish(out: Path, guide: RecurrentGuide, config: Config, setup: Setup, journ
     """Judge a guide on held-out scenes; write results.json and report.html, print the headline numbers."""
     counts = setup.scene.objects.probabilities
     mean_count = sum(count * probability for count, probability in enumerate(counts))
-    judged = judge(guide, held_out(config, setup), setup.images, setup.catalogue, mean_count, config.looks, setup.device)
+    judged = judge(
+        guide,
+        held_out(config, setup),
+        setup.images,
+        setup.catalogue,
+        mean_count,
+        config.looks,
+        setup.device,
+        config.recount_sigma,
+    )
     speed = {"steps": config.chosen.steps, "wall_time_s": None, "steps_per_second": None}
     if journal is not None:
         speed |= {"wall_time_s": journal.seconds, "steps_per_second": config.chosen.steps / max(journal.seconds, 1e-9)}

@@ -10,7 +10,7 @@ import torch
 
 from inverse_graphics.diagnosis import diagnose, observe
 from inverse_graphics.guides.recurrent import RecurrentGuide
-from inverse_graphics.inference import Inference, infer
+from inverse_graphics.inference import Inference, infer, recount
 from inverse_graphics.metrics import Evaluation, evaluate_objects, summary
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue, RenderOutput, Scene, map_tensors, stack_tensors
@@ -44,6 +44,7 @@ def judge(
     prior_mean_count: float,
     looks: int,
     device: torch.device,
+    recount_sigma: float | None = None,
 ) -> Judged:
     """Infer the most probable scenes and compare them with the truth.
 
@@ -55,6 +56,7 @@ def judge(
         prior_mean_count: mean count of such scenes.
         looks: glimpses an object.
         device: where the guide runs.
+        recount_sigma: noise for judging the count again by rendering (``inference.recount``); None trusts the guide.
     """
     guide.eval()
     scenes: list[Scene] = []
@@ -64,6 +66,8 @@ def judge(
     for scene, image in batches:
         camera = map_tensors(lambda tensor: tensor.to(device), scene.view.camera)
         inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, image.rgb.to(device), camera, looks))
+        if recount_sigma is not None:
+            inference = recount(inference, renderer, scene.view, image.rgb, recount_sigma)
         scenes.append(scene)
         images.append(image)
         inferred.append(inference)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inverse_graphics.compositing import prefix_images
 from inverse_graphics.guides.posterior import Posterior, count_log_probabilities
 from inverse_graphics.guides.recurrent import RecurrentGuide
 from inverse_graphics.poses import upright_pose
-from inverse_graphics.types import Camera, Objects, stack_tensors
+from inverse_graphics.protocols import Renderer
+from inverse_graphics.types import Camera, Objects, View, stack_tensors
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,34 @@ def infer(guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Ca
     """
     with torch.no_grad():
         return most_probable(guide(image_rgb, camera, looks=looks))
+
+
+def recount(inference: Inference, renderer: Renderer, view: View, image_rgb: Float[Tensor, "b h w 3"], sigma: float) -> Inference:
+    """Judge the count again by rendering: q(n) times the likelihood of the image of the first n objects, normalised.
+
+    The guide has found all N objects as if each were there, so every count has its image; the objects keep class and pose.
+
+    Args:
+        inference: what the guide said, on the CPU.
+        renderer: draws the prefixes.
+        view: [b] camera, light and background of the images; they must be known.
+        image_rgb: observed images.
+        sigma: standard deviation of the image noise, in linear colour.
+    """
+    everything = dataclasses.replace(inference.objects, present=torch.ones_like(inference.objects.present))
+    with torch.no_grad():
+        errors = (prefix_images(renderer, everything, view) - image_rgb[:, None]).square().sum((-3, -2, -1))
+    logits = inference.count_probabilities.clamp(min=MIN_COUNT_PROBABILITY).log() - errors / (2 * sigma**2)
+    probabilities = logits.softmax(-1)
+    slots = torch.arange(inference.objects.present.shape[-1], device=probabilities.device)
+    present = slots < probabilities.argmax(-1)[:, None]
+    return dataclasses.replace(
+        inference, objects=dataclasses.replace(inference.objects, present=present), count_probabilities=probabilities
+    )
+
+
+MIN_COUNT_PROBABILITY = 1e-3
+"""The guide's doubt of a count that ``recount`` respects at most."""
 
 
 def infer_batches(guide: RecurrentGuide, batches: Iterable[tuple[Float[Tensor, "_ h w 3"], Camera]], looks: int = 3) -> Inference:

@@ -36,14 +36,15 @@ class BoundSchedule:
     cold_share: float = 0.5
     """Share of the steps over which the aids of a cold start fall: cold weights of the prefixes and exploration to 0,
     coordinate-ascent targets (see ``Weights``) to ``target_share_end``."""
-    target_share_end: float = 0.5
+    target_share_end: float = 1.0
     """What is left of the targets after that."""
     temperature: float = 20.0
     """Of the prefixes' cold weights, in nats (see ``Weights``)."""
     explore: float = 0.5
     """Share of uniform draws of class and yaw bin at first."""
     scale: float = 0.02
-    """What the bound's gradient, in nats of a whole image, is multiplied by."""
+    """What the bound's gradient, in nats of a whole image, is multiplied by at ``sigma_start``; it falls with sigma^2, so that the
+    gradient of the poses stays as large as it was beside that of the targets."""
     coarse: float = 1.0
     """Weight of the blurred errors at first; falls to 0 over ``anneal_share``."""
     blur_px: tuple[int, ...] = (4, 8, 16)
@@ -164,11 +165,12 @@ def anneal(schedule: BoundSchedule, progress: float) -> Annealed:
     """The schedule at a share of the steps in which the bound is trained, 0..1."""
     part = min(1.0, progress / schedule.anneal_share)
     cold = max(0.0, 1 - progress / schedule.cold_share)
+    sigma = schedule.sigma_start ** (1 - part) * schedule.sigma_end**part
+    scale = schedule.scale * (sigma / schedule.sigma_start) ** 2
+    targets = max(cold, schedule.target_share_end)
     return Annealed(
-        sigma=schedule.sigma_start ** (1 - part) * schedule.sigma_end**part,
-        weights=Weights(
-            cold, max(cold, schedule.target_share_end), schedule.coarse * (1 - part), schedule.scale, schedule.temperature
-        ),
+        sigma=sigma,
+        weights=Weights(cold, targets, schedule.coarse * (1 - part), scale, schedule.temperature),
         explore=schedule.explore * cold,
         step_px=schedule.step_px_start ** (1 - part) * schedule.step_px_end**part,
     )

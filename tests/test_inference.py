@@ -11,7 +11,7 @@ from guide_scenes import random_reading, scenes_of_counts, table_catalogue, tabl
 
 from inverse_graphics.evaluation import Judged, judge
 from inverse_graphics.guides import Posterior, RecurrentGuide
-from inverse_graphics.inference import infer, infer_batches, most_probable
+from inverse_graphics.inference import MIN_COUNT_PROBABILITY, infer, infer_batches, most_probable, recount
 from inverse_graphics.types import Camera, Objects, RenderOutput, Scene, map_tensors
 
 CPU = torch.device("cpu")
@@ -119,3 +119,32 @@ def test_a_guide_with_the_wrong_classes_keeps_its_positions() -> None:
     result = judged(9.0, swap_classes=True)
     assert result.summary["class_accuracy"] == 0.0 and result.summary["matched_share"] == 1.0
     assert result.summary["position_error_p95_m"] < 1e-6 and result.summary["rotation_error_median_deg"] is None
+
+
+def test_the_count_is_judged_again_by_rendering() -> None:
+    """The guide believes in two objects everywhere; the images hold 0, 1 and 2."""
+    counts = [0, 1, 2]
+    objects, view, image_rgb = scenes_of_counts(counts)
+    inference = most_probable(posterior_of(objects, torch.full((3, 2), 2.0)))
+    assert inference.objects.present.sum(-1).tolist() == [2, 2, 2]
+    again = recount(inference, table_renderer(), view, image_rgb, 0.1)
+    assert again.objects.present.sum(-1).tolist() == counts
+    assert torch.equal(again.objects.T_world_object, inference.objects.T_world_object)
+    prior = inference.count_probabilities.clamp(min=MIN_COUNT_PROBABILITY)
+    for scene in range(3):
+        scores = []
+        for count in range(3):
+            first = map_tensors(lambda x, scene=scene: x[scene : scene + 1], objects)
+            first = dataclasses.replace(first, present=torch.arange(2)[None] < count)
+            one_view = map_tensors(lambda x, scene=scene: x[scene : scene + 1], view)
+            error = (table_renderer().render(first, one_view).rgb[0] - image_rgb[scene]).square().sum()
+            scores.append(float(prior[scene, count].log() - error / 0.02))
+        expected = torch.tensor(scores).softmax(-1)
+        torch.testing.assert_close(again.count_probabilities[scene], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_blurred_eye_leaves_the_count_to_the_guide() -> None:
+    objects, view, image_rgb = scenes_of_counts([0, 1])
+    inference = most_probable(posterior_of(objects, torch.full((2, 2), 2.0)))
+    again = recount(inference, table_renderer(), view, image_rgb, 1e4)
+    torch.testing.assert_close(again.count_probabilities, inference.count_probabilities, rtol=1e-3, atol=1e-5)
