@@ -43,8 +43,7 @@ class BoundSchedule:
     explore: float = 0.5
     """Share of uniform draws of class and yaw bin at first."""
     scale: float = 0.02
-    """What the bound's gradient, in nats of a whole image, is multiplied by at ``sigma_start``; it falls with sigma^2, so that the
-    gradient of the poses stays as large as it was beside that of the targets."""
+    """What the bound's gradient, in nats of a whole image, is multiplied by beside that of the targets."""
     coarse: float = 1.0
     """Weight of the blurred errors at first; falls to 0 over ``anneal_share``."""
     blur_px: tuple[int, ...] = (4, 8, 16)
@@ -166,11 +165,10 @@ def anneal(schedule: BoundSchedule, progress: float) -> Annealed:
     part = min(1.0, progress / schedule.anneal_share)
     cold = max(0.0, 1 - progress / schedule.cold_share)
     sigma = schedule.sigma_start ** (1 - part) * schedule.sigma_end**part
-    scale = schedule.scale * (sigma / schedule.sigma_start) ** 2
     targets = max(cold, schedule.target_share_end)
     return Annealed(
         sigma=sigma,
-        weights=Weights(cold, targets, schedule.coarse * (1 - part), scale, schedule.temperature),
+        weights=Weights(cold, targets, schedule.coarse * (1 - part), schedule.scale, schedule.temperature),
         explore=schedule.explore * cold,
         step_px=schedule.step_px_start ** (1 - part) * schedule.step_px_end**part,
     )

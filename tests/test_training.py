@@ -120,7 +120,7 @@ def test_annealing_starts_cold_and_ends_at_the_targets_left() -> None:
     assert (start.sigma, start.explore, start.step_px) == pytest.approx((0.8, 0.6, 3.0))
     assert start.weights == Weights(1.0, 1.0, 2.0, 0.1, schedule.temperature)
     assert (end.sigma, end.explore, end.step_px) == pytest.approx((0.2, 0.0, 1.0))
-    assert end.weights == Weights(0.0, 0.3, 0.0, pytest.approx(0.1 / 16), schedule.temperature)
+    assert end.weights == Weights(0.0, 0.3, 0.0, 0.1, schedule.temperature)
     halfway = anneal(schedule, 0.25)
     assert halfway.sigma == pytest.approx(0.4) and halfway.step_px == pytest.approx(math.sqrt(3))
     assert halfway.weights.cold_share == 0.0 and halfway.weights.coarse == pytest.approx(1.0)
