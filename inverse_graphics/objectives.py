@@ -29,7 +29,7 @@ from inverse_graphics.guides.posterior import (
     yaw_log_prob,
     yaw_of_phase,
 )
-from inverse_graphics.guides.recurrent import RecurrentGuide
+from inverse_graphics.guides.recurrent import Features, RecurrentGuide
 from inverse_graphics.poses import upright_pose
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Objects, View
@@ -135,7 +135,7 @@ def sleep_terms(
 
 def _read_truth(
     guide: RecurrentGuide,
-    features: object,
+    features: Features,
     scene: Tensor,
     class_ids: Int[Tensor, " g"],
     xy_m: Float[Tensor, "g 2"],
@@ -145,7 +145,7 @@ def _read_truth(
     """Negative log-likelihoods of position, class and yaw of objects under glimpses taken near them."""
     spread = 0.1 * guide.config.half_width_m * torch.rand(xy_m[:, :1].shape, generator=generator, device=xy_m.device).square()
     at = xy_m + spread * normal_like(xy_m, generator)
-    reading = guide.read(features, scene, at)  # type: ignore[arg-type]
+    reading = guide.read(features, scene, at)
     position = -gaussian_log_prob(xy_m - at, reading.offset_mean_m, reading.offset_std_m)
     category = F.cross_entropy(reading.class_logits, class_ids, reduction="none")
     return position, category, -yaw_log_prob(reading, class_ids, yaw_rad, guide.folds)

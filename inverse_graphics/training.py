@@ -198,7 +198,7 @@ def train(
         on_step: called after every step with the state and the step's scalars.
 
     Raises:
-        FloatingPointError: the loss is not finite; the state is left as it was before the step.
+        FloatingPointError: the loss or its gradient is not finite; weights and optimizer are left as before the step.
     """
     while state.step < config.steps:
         started = time.perf_counter()
@@ -216,10 +216,13 @@ def train(
             )
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        parameters = list(state.guide.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(parameters, config.max_gradient_norm, error_if_nonfinite=False)
-        if bool(torch.isfinite(norm)):
-            state.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(list(state.guide.parameters()), config.max_gradient_norm)
+        if not bool(torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"the gradient is {float(norm)} at step {step} ({scalars}); lower the learning rate or check the images; "
+                "the last checkpoint is intact"
+            )
+        state.optimizer.step()
         state.step = step
         scalars |= {"loss": float(loss.detach()), "gradient norm": float(norm), "learning rate": rate, "waiting s": waited_s}
         on_step(state, scalars)
@@ -242,10 +245,9 @@ def _loss(
         sleep = sleep_terms(state.guide, example.image_rgb, example.view, example.truth, state.generator)
         loss = loss + sum_sleep(sleep)
         scalars |= {f"sleep {name}": float(getattr(sleep, name).detach().mean()) for name in SLEEP_WEIGHTS}
-    starts = 0.0 if objective == "bound" else config.bound_from
-    if objective == "bound" or (objective == "sleep+bound" and progress >= starts):
+    if objective == "bound" or (objective == "sleep+bound" and progress >= config.bound_from):
         # after a sleep phase there is nothing to anneal: the guide already knows where the objects are
-        now = anneal(config.bound, (progress - starts) / max(1e-9, 1 - starts) if objective == "bound" else 1.0)
+        now = anneal(config.bound, progress if objective == "bound" else 1.0)
         stepped = with_step(renderer, now.step_px)
         blur_px = config.bound.blur_px if now.weights.coarse > 0 else ()
         terms = bound_terms(
