@@ -13,6 +13,7 @@ from renderer_scenes import camera_view
 from inverse_graphics.config import FieldError
 from inverse_graphics.guides import GuideSizes, RecurrentGuide
 from inverse_graphics.guides.glimpse import glimpses, project_table_points, table_points_of_pixels
+from inverse_graphics.guides.posterior import wrap
 from inverse_graphics.objectives import sleep_terms
 from inverse_graphics.poses import look_at, project_points
 from inverse_graphics.types import Camera, map_tensors
@@ -128,6 +129,11 @@ def test_guide_finds_the_same_place_when_world_and_camera_turn_together() -> Non
     # the same glimpse: what is read in it is the same
     torch.testing.assert_close(after.reading.class_logits, before.reading.class_logits, rtol=0, atol=1e-4)
     torch.testing.assert_close(after.presence_logits, before.presence_logits, rtol=0, atol=1e-5)
+    # and turned to the world: position by the matrix, yaw by the angle, modulo the class's symmetry
+    torch.testing.assert_close(after.xy_m, before.xy_m @ R.T, rtol=0, atol=1e-5)
+    torch.testing.assert_close(after.reading.offset_std_m, before.reading.offset_std_m.flip(-1), rtol=1e-4, atol=1e-6)
+    turn = wrap(after.yaw_rad - before.yaw_rad - math.pi / 2) * guide.folds
+    torch.testing.assert_close(wrap(turn), torch.zeros_like(turn), rtol=0, atol=1e-3)
 
 
 def test_cells_lie_at_the_centres_of_their_patches_and_project_back() -> None:

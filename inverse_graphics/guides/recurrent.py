@@ -240,6 +240,9 @@ class RecurrentGuide(nn.Module):
     def read(self, features: Features, scene: Int[Tensor, " g"], xy_m: Float[Tensor, "g 2"]) -> Reading:
         """Glimpse at table positions and say what is there.
 
+        The network sees a crop that is upright in the image, so it speaks of offset and yaw relative to the camera's heading;
+        they are turned to the world's axes here (standard deviations too, their correlation left out).
+
         Args:
             features: encoded images.
             scene: index of each glimpse's scene.
@@ -251,12 +254,17 @@ class RecurrentGuide(nn.Module):
         offset = self.offset_head(code)
         yaw = self.yaw_head(code).unflatten(-1, (len(self.config.folds), c.yaw_bins, 3))
         centre = torch.arange(c.yaw_bins, device=code.device, dtype=code.dtype) * (2 * torch.pi / c.yaw_bins)
+        phase = centre + (2 * torch.pi / c.yaw_bins) * torch.tanh(yaw[..., 1])
+        std_m = half_width_m * (1e-3 + 0.5 * torch.sigmoid(offset[:, 2:] - 3))
+        right = features.camera.T_camera_world[scene, 0, :2]
+        heading = torch.atan2(right[:, 1], right[:, 0])
+        turn = torch.stack([heading.cos(), -heading.sin(), heading.sin(), heading.cos()], -1).unflatten(-1, (2, 2))
         return Reading(
             class_logits=self.class_head(code),
-            offset_mean_m=0.5 * c.window_m * torch.tanh(offset[:, :2]),
-            offset_std_m=half_width_m * (1e-3 + 0.5 * torch.sigmoid(offset[:, 2:] - 3)),
+            offset_mean_m=(turn @ (0.5 * c.window_m * torch.tanh(offset[:, :2, None])))[..., 0],
+            offset_std_m=(turn.square() @ std_m.square()[..., None])[..., 0].sqrt(),
             yaw_logits=yaw[..., 0],
-            yaw_phase_rad=centre + (2 * torch.pi / c.yaw_bins) * torch.tanh(yaw[..., 1]),
+            yaw_phase_rad=phase + heading[:, None, None] * self.folds[:, None],
             yaw_std_rad=0.02 + (2 * torch.pi / c.yaw_bins) * torch.sigmoid(yaw[..., 2] - 1.0),
         )
 
