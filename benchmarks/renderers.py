@@ -40,6 +40,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from assets import load_catalogue
 from inverse_graphics.compositing import prefix_images, swap_errors
+from inverse_graphics.guides import GuideSizes
 from inverse_graphics.poses import look_at, upright_pose
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Camera, Catalogue, Light, Mesh, Objects, View, map_tensors
@@ -70,7 +71,7 @@ class Settings:
     """Timed runs of each bound; 0 leaves it out."""
     scene: Path = Path(__file__).resolve().parent.parent / "scenes" / "tabletop.yaml"
     """Scene config of the training step."""
-    yaw_bins: int = 8
+    yaw_bins: int = GuideSizes().yaw_bins
     """Yaw bins whose alternatives a training step on the bound compares; the guide's default."""
     step_repeats: int = 1
     """Timed runs of each part of a training step; 0 leaves it out."""
