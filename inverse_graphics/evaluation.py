@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from inverse_graphics.diagnosis import diagnose, observe
@@ -67,7 +68,7 @@ def judge(
         camera = map_tensors(lambda tensor: tensor.to(device), scene.view.camera)
         inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, image.rgb.to(device), camera, looks))
         if recount_sigma is not None:
-            inference = recount(inference, renderer, scene.view, image.rgb, recount_sigma)
+            inference = recount(inference, renderer, scene.view, image.rgb, recount_sigma, least_distance_m(catalogue))
         scenes.append(scene)
         images.append(image)
         inferred.append(inference)
@@ -77,3 +78,8 @@ def judge(
     evaluation = evaluate_objects(inference.objects, truth.objects, catalogue, shown.visible_fraction)
     warnings = tuple(diagnose(observe(inference, drawn, prior_mean_count), catalogue.names))
     return Judged(truth, shown, inference, drawn, evaluation, summary(evaluation), warnings)
+
+
+def least_distance_m(catalogue: Catalogue) -> float:
+    """A distance that the origins of two standing objects keep: half the narrowest side of any mesh's box on the table."""
+    return 0.5 * min(float(np.ptp(mesh.vertices_m[:, :2], axis=0).min()) for mesh in catalogue.meshes)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inverse_graphics.compositing import prefix_images
@@ -59,10 +59,18 @@ def infer(guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Ca
         return most_probable(guide(image_rgb, camera, looks=looks))
 
 
-def recount(inference: Inference, renderer: Renderer, view: View, image_rgb: Float[Tensor, "b h w 3"], sigma: float) -> Inference:
+def recount(
+    inference: Inference,
+    renderer: Renderer,
+    view: View,
+    image_rgb: Float[Tensor, "b h w 3"],
+    sigma: float,
+    apart_m: float = 0.0,
+) -> Inference:
     """Judge the count again by rendering: q(n) times the likelihood of the image of the first n objects, normalised.
 
     The guide has found all N objects as if each were there, so every count has its image; the objects keep class and pose.
+    Counts whose objects stand inside each other are ruled out: a second object in the place of a first hardly changes the image.
 
     Args:
         inference: what the guide said, on the CPU.
@@ -70,11 +78,13 @@ def recount(inference: Inference, renderer: Renderer, view: View, image_rgb: Flo
         view: [b] camera, light and background of the images; they must be known.
         image_rgb: observed images.
         sigma: standard deviation of the image noise, in linear colour.
+        apart_m: origins of objects are at least this far apart.
     """
     everything = dataclasses.replace(inference.objects, present=torch.ones_like(inference.objects.present))
     with torch.no_grad():
         errors = (prefix_images(renderer, everything, view) - image_rgb[:, None]).square().sum((-3, -2, -1))
     logits = inference.count_probabilities.clamp(min=MIN_COUNT_PROBABILITY).log() - errors / (2 * sigma**2)
+    logits = logits - IMPOSSIBLE * torch.nn.functional.pad(collides(everything, apart_m).cumsum(-1) > 0, (1, 0)).to(logits.dtype)
     probabilities = logits.softmax(-1)
     slots = torch.arange(inference.objects.present.shape[-1], device=probabilities.device)
     present = slots < probabilities.argmax(-1)[:, None]
@@ -83,6 +93,15 @@ def recount(inference: Inference, renderer: Renderer, view: View, image_rgb: Flo
     )
 
 
+def collides(objects: Objects, apart_m: float) -> Bool[Tensor, "b n"]:
+    """Which slots' origins are nearer than ``apart_m`` to that of an earlier slot, along the table."""
+    xy = objects.T_world_object[..., :2, 3]
+    earlier = torch.ones(xy.shape[-2], xy.shape[-2], dtype=torch.bool, device=xy.device).tril(-1)
+    return ((torch.cdist(xy, xy) < apart_m) & earlier).any(-1)
+
+
+IMPOSSIBLE = 1e6
+"""Nats taken off a count that cannot be."""
 MIN_COUNT_PROBABILITY = 1e-3
 """The guide's doubt of a count that ``recount`` respects at most."""
 

@@ -11,7 +11,7 @@ from guide_scenes import random_reading, scenes_of_counts, table_catalogue, tabl
 
 from inverse_graphics.evaluation import Judged, judge
 from inverse_graphics.guides import Posterior, RecurrentGuide
-from inverse_graphics.inference import MIN_COUNT_PROBABILITY, infer, infer_batches, most_probable, recount
+from inverse_graphics.inference import MIN_COUNT_PROBABILITY, collides, infer, infer_batches, most_probable, recount
 from inverse_graphics.types import Camera, Objects, RenderOutput, Scene, map_tensors
 
 CPU = torch.device("cpu")
@@ -148,3 +148,17 @@ def test_a_blurred_eye_leaves_the_count_to_the_guide() -> None:
     inference = most_probable(posterior_of(objects, torch.full((2, 2), 2.0)))
     again = recount(inference, table_renderer(), view, image_rgb, 1e4)
     torch.testing.assert_close(again.count_probabilities, inference.count_probabilities, rtol=1e-3, atol=1e-5)
+
+
+def test_two_objects_in_one_place_are_not_counted_twice() -> None:
+    """The second slot repeats the first: the image cannot tell, the table can."""
+    objects, view, _ = scenes_of_counts([2, 2])
+    T = objects.T_world_object.clone()
+    T[0, 1] = T[0, 0]
+    objects = dataclasses.replace(objects, T_world_object=T, class_ids=objects.class_ids[:, :1].expand(2, 2).contiguous())
+    assert collides(objects, 0.02).tolist() == [[False, True], [False, False]]
+    image_rgb = table_renderer().render(objects, view).rgb
+    inference = most_probable(posterior_of(objects, torch.full((2, 2), 2.0)))
+    again = recount(inference, table_renderer(), view, image_rgb, 0.1, apart_m=0.02)
+    assert again.objects.present.sum(-1).tolist() == [1, 2]
+    assert recount(inference, table_renderer(), view, image_rgb, 0.1).objects.present.sum(-1).tolist() == [2, 2]
