@@ -35,8 +35,7 @@ class Inference:
 def most_probable(posterior: Posterior) -> Inference:
     """The most probable count, and for each of that many slots the class, position and yaw that the posterior holds."""
     count_probabilities = count_log_probabilities(posterior.presence_logits).exp()
-    slots = torch.arange(posterior.class_ids.shape[-1], device=posterior.class_ids.device)
-    present = slots < count_probabilities.argmax(-1)[:, None]
+    present = _first_slots(count_probabilities)
     yaw_rad = posterior.yaw_rad.gather(-1, posterior.class_ids[..., None])[..., 0]
     return Inference(
         Objects(posterior.class_ids, upright_pose(posterior.xy_m, yaw_rad), present),
@@ -44,6 +43,12 @@ def most_probable(posterior: Posterior) -> Inference:
         posterior.reading.class_logits.softmax(-1),
         posterior.reading.offset_std_m,
     )
+
+
+def _first_slots(count_probabilities: Float[Tensor, "b n_plus_1"]) -> Bool[Tensor, "b n"]:
+    """As many of the first slots as is the most probable count."""
+    slots = torch.arange(count_probabilities.shape[-1] - 1, device=count_probabilities.device)
+    return slots < count_probabilities.argmax(-1)[:, None]
 
 
 def infer(guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Camera, looks: int = 3) -> Inference:
@@ -86,8 +91,7 @@ def recount(
     logits = inference.count_probabilities.clamp(min=MIN_COUNT_PROBABILITY).log() - errors / (2 * sigma**2)
     logits = logits - IMPOSSIBLE * torch.nn.functional.pad(collides(everything, apart_m).cumsum(-1) > 0, (1, 0)).to(logits.dtype)
     probabilities = logits.softmax(-1)
-    slots = torch.arange(inference.objects.present.shape[-1], device=probabilities.device)
-    present = slots < probabilities.argmax(-1)[:, None]
+    present = _first_slots(probabilities)
     return dataclasses.replace(
         inference, objects=dataclasses.replace(inference.objects, present=present), count_probabilities=probabilities
     )

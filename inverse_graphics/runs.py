@@ -106,8 +106,7 @@ class Journal:
             self._rows = [{k: v for k, v in row.items() if v is not None} for row in rows if row["step"] <= done]
         self._recent: list[Mapping[str, float]] = []
         self._state: TrainState | None = None
-        self._saved_at, self._first_step = time.monotonic(), done
-        self._started = time.monotonic()
+        self._saved_at = self._started = time.monotonic()
         self._ended: float | None = None
         self._earlier_s = self._rows[-1].get("seconds", 0.0) if self._rows else 0.0
 
