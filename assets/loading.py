@@ -22,6 +22,7 @@ from assets.meshfiles import TexturedSurface, read_surfaces
 from assets.procedural import PROCEDURAL, procedural_mesh
 from assets.shading import CREASE_RAD
 from assets.surfaces import Surface
+from assets.textures import pack
 from assets.texturing import bake
 from inverse_graphics.config import ConfigError, FieldError, load_dataclass
 from inverse_graphics.types import Catalogue, Mesh, Symmetry
@@ -97,8 +98,10 @@ class MeshEntry:
     """Whether the middle of the box moves to x = y = 0 and its underside to z = 0; false keeps the file's origin."""
     shading: Literal["flat", "smooth"] = "smooth"
     """Smooth shading keeps edges sharper than 50 degrees."""
+    textures: Literal["bake", "keep"] = "bake"
+    """``bake``: faces are divided until corner colours stand for the texture; ``keep``: it stays an image (``Mesh.texture``)."""
     texture_detail_m: float | None = None
-    """Size of the texture detail that survives; 1/24 of the mesh's diagonal where absent."""
+    """Size of the texture detail that survives ``bake``; 1/24 of the mesh's diagonal where absent."""
     symmetry: SymmetryEntry | None = None
     """Symmetries of shape and colour; none where absent (built-in meshes bring their own)."""
 
@@ -119,6 +122,8 @@ class MeshEntry:
             raise FieldError("scale", "more than 0", self.scale, "1 keeps the size")
         if self.texture_detail_m is not None and not self.texture_detail_m > 0:
             raise FieldError("texture_detail_m", "more than 0", self.texture_detail_m, "leave it out for the default")
+        if self.texture_detail_m is not None and self.textures == "keep":
+            raise FieldError("texture_detail_m", "nothing with textures: keep", self.texture_detail_m, "all detail is kept")
 
     def differs_from_default(self) -> list[str]:
         """Names of the keys set that only make sense for files."""
@@ -190,7 +195,7 @@ def load_entry(entry: MeshEntry, catalogue_path: Path) -> Mesh:
     path = catalogue_path.parent / entry.path
     pieces = read_surfaces(path)
     T_object_file = _file_to_object(np.concatenate([piece.vertices for piece in pieces]), entry)
-    surface = outwards(_bake_pieces(pieces, T_object_file, entry, path))
+    surface = outwards(_join_pieces(pieces, T_object_file, entry, path))
     _check_size(surface, entry.unit, path)
     symmetry = _symmetry(entry.symmetry, T_object_file)
     return to_mesh(entry.name, surface, symmetry, CREASE_RAD if entry.shading == "smooth" else 0.0)
@@ -202,7 +207,7 @@ def _scaled(mesh: Mesh, name: str, scale: float) -> Mesh:
     discrete[:, :3, 3] *= scale
     symmetry = Symmetry(discrete, mesh.symmetry.continuous_axes, mesh.symmetry.continuous_offsets_m * scale)
     vertices_m = (mesh.vertices_m * np.float32(scale)).astype(np.float32)
-    return Mesh(name, vertices_m, mesh.faces, mesh.corner_rgb, mesh.corner_normals, symmetry, mesh.watertight)
+    return dataclasses.replace(mesh, name=name, vertices_m=vertices_m, symmetry=symmetry)
 
 
 def _file_to_object(vertices: Float[np.ndarray, "v 3"], entry: MeshEntry) -> Float[np.ndarray, "4 4"]:
@@ -217,8 +222,8 @@ def _file_to_object(vertices: Float[np.ndarray, "v 3"], entry: MeshEntry) -> Flo
     return transform
 
 
-def _bake_pieces(pieces: list[TexturedSurface], T_object_file: Float[np.ndarray, "4 4"], entry: MeshEntry, path: Path) -> Surface:
-    """Join the pieces, weld equal positions, drop faces without area, turn textures into corner colours."""
+def _join_pieces(pieces: list[TexturedSurface], T_object_file: Float[np.ndarray, "4 4"], entry: MeshEntry, path: Path) -> Surface:
+    """Join the pieces, weld equal positions, drop faces without area, turn textures into corner colours or into one image."""
     starts = np.cumsum([0] + [len(piece.vertices) for piece in pieces[:-1]])
     vertices = np.concatenate([piece.vertices for piece in pieces]) @ T_object_file[:3, :3].T + T_object_file[:3, 3]
     faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts, strict=True)])
@@ -234,15 +239,14 @@ def _bake_pieces(pieces: list[TexturedSurface], T_object_file: Float[np.ndarray,
     textures = [piece.texture for piece in pieces if piece.texture is not None]
     ids = np.cumsum([piece.texture is not None for piece in pieces]) - 1
     texture_ids = [np.full(len(p.faces), i if p.texture is not None else -1) for p, i in zip(pieces, ids, strict=True)]
-    return bake(
-        vertices[used],
-        kept_faces.reshape(-1, 3),
-        np.concatenate([piece.corner_rgb for piece in pieces])[kept],
-        np.concatenate([piece.corner_uv for piece in pieces])[kept],
-        np.concatenate(texture_ids)[kept],
-        textures,
-        entry.texture_detail_m or TEXTURE_DETAIL * diagonal_m,
-    )
+    vertices, faces, face_texture_ids = vertices[used], kept_faces.reshape(-1, 3), np.concatenate(texture_ids)[kept]
+    corner_rgb = np.concatenate([piece.corner_rgb for piece in pieces])[kept]
+    corner_uv = np.concatenate([piece.corner_uv for piece in pieces])[kept]
+    if entry.textures == "keep":
+        texture = pack(corner_uv, face_texture_ids, textures, path) if (face_texture_ids >= 0).any() else None
+        return Surface(vertices, faces, corner_rgb, texture)
+    detail_m = entry.texture_detail_m or TEXTURE_DETAIL * diagonal_m
+    return bake(vertices, faces, corner_rgb, corner_uv, face_texture_ids, textures, detail_m)
 
 
 def _check_size(surface: Surface, unit: str, path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import trimesh
 from jaxtyping import Float
 
 from assets.shading import CREASE_RAD, corner_normals
 from assets.surfaces import Surface
-from inverse_graphics.types import Mesh, Symmetry
+from inverse_graphics.types import Mesh, Symmetry, Texture
 
 
 def to_mesh(name: str, surface: Surface, symmetry: Symmetry, crease_rad: float = CREASE_RAD) -> Mesh:
@@ -28,14 +30,24 @@ def to_mesh(name: str, surface: Surface, symmetry: Symmetry, crease_rad: float =
         corner_normals=np.ascontiguousarray(corner_normals(surface.vertices_m, surface.faces, crease_rad), dtype=np.float32),
         symmetry=symmetry,
         watertight=is_closed(surface),
+        texture=None if surface.texture is None else _compact(surface.texture),
     )
+
+
+def _compact(texture: Texture) -> Texture:
+    """The same texture in compact arrays."""
+    corner_uv = np.ascontiguousarray(texture.corner_uv, dtype=np.float32)
+    return Texture(corner_uv, np.ascontiguousarray(texture.rgb, dtype=np.float32))
 
 
 def outwards(surface: Surface) -> Surface:
     """Turn a closed surface that faces inwards inside out; every other surface stays as it is."""
     if not _is_closed_consistently(surface) or _part_volumes(surface).sum() >= 0:
         return surface
-    return Surface(surface.vertices_m, surface.faces[:, ::-1], surface.corner_rgb[:, ::-1])
+    texture = surface.texture
+    if texture is not None:
+        texture = dataclasses.replace(texture, corner_uv=texture.corner_uv[:, ::-1])
+    return Surface(surface.vertices_m, surface.faces[:, ::-1], surface.corner_rgb[:, ::-1], texture)
 
 
 def is_closed(surface: Surface) -> bool:

@@ -6,7 +6,6 @@ trimesh reads the formats; here scenes are flattened, colours become linear, and
 from __future__ import annotations
 
 import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,8 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial, empty_material
 from trimesh.visual.texture import TextureVisuals
 
 from assets.colours import NEUTRAL_RGB, srgb_to_linear
-from assets.errors import MeshColourWarning, MeshFileError
+from assets.errors import MeshFileError
+from assets.imagefiles import FilesBeside, check_images
 
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".gltf")
 """Formats that can be read."""
@@ -47,14 +47,14 @@ def read_surfaces(path: Path) -> list[TexturedSurface]:
     """Read all triangles of a mesh file, with the transforms of its scene graph applied.
 
     Raises:
-        MeshFileError: the file is missing, has an unknown format, is damaged, holds no triangles, positions that are not finite,
-            or only triangles without area.
+        MeshFileError: the file is missing, has an unknown format, is damaged, holds no triangles, positions or texture
+            coordinates that are not finite, only triangles without area, or names an image that cannot be read.
     """
     _check_file(path)
     try:
         pieces = [
             piece
-            for piece in trimesh.load_scene(path, process=False).dump()
+            for piece in trimesh.load_scene(path, process=False, resolver=FilesBeside(path.parent)).dump()
             if isinstance(piece, trimesh.Trimesh) and len(piece.faces)
         ]
     except UNREADABLE as error:
@@ -67,8 +67,13 @@ def read_surfaces(path: Path) -> list[TexturedSurface]:
     if sum(float(np.asarray(piece.area_faces).sum()) for piece in pieces) == 0:
         raise MeshFileError(f"{path}: expected triangles with an area, all of them are degenerate; check the export's scale")
     linear = path.suffix.lower() in (".glb", ".gltf")
-    _warn_of_missing_colours(path)
-    return [_surface(piece, linear) for piece in pieces]
+    check_images(path)
+    surfaces = [_surface(piece, linear) for piece in pieces]
+    if not all(np.isfinite(surface.corner_uv).all() for surface in surfaces):
+        raise MeshFileError(
+            f"{path}: expected finite texture coordinates, found NaN or infinity; unwrap the mesh anew and export it"
+        )
+    return surfaces
 
 
 def _check_file(path: Path) -> None:
@@ -135,31 +140,3 @@ def _factor(material: object, linear: bool, textured: bool) -> Float[np.ndarray,
     if isinstance(material, SimpleMaterial) and "kd" in {key.lower() for key in material.kwargs}:
         return _plain(np.asarray(material.diffuse), linear)
     return np.asarray(NEUTRAL_RGB)
-
-
-def _warn_of_missing_colours(path: Path) -> None:
-    """Warn where an OBJ names a material library or an image that is not there (trimesh reads on without it)."""
-    if path.suffix.lower() != ".obj":
-        return
-    missing = []
-    for library in _values(path, "mtllib"):
-        if not (path.parent / library).is_file():
-            missing.append(library)
-            continue
-        for value in _values(path.parent / library, "map_Kd"):
-            names = (value, value.split()[-1])
-            if not any((path.parent / name.replace("\\", "/")).is_file() for name in names):
-                missing.append(names[-1])
-    if missing:
-        warnings.warn(
-            f"{path}: names {', '.join(sorted(set(missing)))}, which is not there: those surfaces keep their plain colour or "
-            "become grey; put the file beside the mesh",
-            MeshColourWarning,
-            stacklevel=2,
-        )
-
-
-def _values(path: Path, keyword: str) -> list[str]:
-    """What follows a keyword on each of a text file's lines that start with it."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [line.strip()[len(keyword) :].strip() for line in lines if line.strip().startswith(keyword + " ")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from assets import solids, tableware
+from assets import printed, solids, tableware
 from assets.errors import CatalogueError
 from assets.meshes import to_mesh
 from assets.surfaces import Surface
@@ -27,6 +27,7 @@ PROCEDURAL: Mapping[str, Callable[[], tuple[Surface, Symmetry]]] = {
     "red_cube": solids.red_cube,
     "blue_sphere": solids.blue_sphere,
     "textured_cylinder": solids.textured_cylinder,
+    "book": printed.book,
 }
 """What makes each built-in mesh."""
 

@@ -11,8 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from assets.shading import unit
+from assets.textures import sample
 from inverse_graphics.colours import linear_to_srgb
-from inverse_graphics.types import Catalogue, Mesh, Symmetry
+from inverse_graphics.types import Catalogue, Mesh, Symmetry, Texture
 
 LOOK_DOWN_RAD = np.deg2rad(50.0)
 LOOK_ROUND_RAD = np.deg2rad(-60.0)
@@ -82,18 +83,20 @@ def picture(mesh: Mesh, size_px: int, width_m: float, samples: int = 3) -> Float
     normals = mesh.corner_normals * np.where((mesh.corner_normals @ towards).sum(1) < 0, -1, 1)[:, None, None]
     colours = mesh.corner_rgb * (0.35 + 0.65 * np.maximum(0, normals @ unit(_LIGHT)))[..., None]
     image, depth = np.full((n, n, 3), _PAPER), np.full((n, n), np.inf)
-    for triangle, rgb in zip(points[mesh.faces], colours, strict=True):
-        _draw(triangle, rgb, image, depth)
+    for face, (triangle, rgb) in enumerate(zip(points[mesh.faces], colours, strict=True)):
+        texture = None if mesh.texture is None else Texture(mesh.texture.corner_uv[face : face + 1], mesh.texture.rgb)
+        _draw(triangle, rgb, texture, image, depth)
     return image.reshape(size_px, samples, size_px, samples, 3).mean((1, 3))
 
 
 def _draw(
     triangle: Float[np.ndarray, "3 3"],
     rgb: Float[np.ndarray, "3 3"],
+    texture: Texture | None,
     image: Float[np.ndarray, "n n 3"],
     depth: Float[np.ndarray, "n n"],
 ) -> None:
-    """Draw one triangle of (column, row, depth) corners into the image where it is nearest."""
+    """Draw one triangle of (column, row, depth) corners, with its share of a texture, into the image where it is nearest."""
     low = np.clip(np.floor(triangle[:, :2].min(0)).astype(int), 0, len(image))
     high = np.clip(np.ceil(triangle[:, :2].max(0)).astype(int), 0, len(image))
     (ax, ay), (bx, by), (cx, cy) = triangle[:, :2]
@@ -108,4 +111,6 @@ def _draw(
     z = weights @ triangle[:, 2]
     seen = (weights >= 0).all(-1) & (z < depth[window])
     depth[window][seen] = z[seen]
-    image[window][seen] = (weights @ rgb)[seen]
+    image[window][seen] = weights[seen] @ rgb
+    if texture is not None:
+        image[window][seen] *= sample(texture.rgb, weights[seen] @ texture.corner_uv[0])

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from inverse_graphics.types import Texture
+
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles with a colour at each corner."""
+    """Triangles with a colour at each corner, and an image on them where that is not enough."""
 
     vertices_m: Float[np.ndarray, "v 3"]
     """Positions; neighbouring faces share their vertices."""
@@ -22,10 +24,19 @@ class Surface:
     """Vertex indices."""
     corner_rgb: Float[np.ndarray, "f 3 3"]
     """Linear colour at each corner of each face."""
+    texture: Texture | None = None
+    """An image that multiplies the corner colours; None where they say it all."""
 
 
 def join(surfaces: Sequence[Surface]) -> Surface:
-    """Put several surfaces into one, as they are (they may run into each other)."""
+    """Put several surfaces into one, as they are (they may run into each other).
+
+    Raises:
+        ValueError: a surface has a texture.
+    """
+    textured = [index for index, surface in enumerate(surfaces) if surface.texture is not None]
+    if textured:
+        raise ValueError(f"surfaces: expected corner colours only, got textures at {textured}; join first, then add one texture")
     starts = np.cumsum([0] + [len(surface.vertices_m) for surface in surfaces[:-1]])
     return Surface(
         np.concatenate([surface.vertices_m for surface in surfaces]),

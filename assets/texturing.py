@@ -1,8 +1,9 @@
 """Textures become corner colours: faces are divided until the texture is nearly linear over each of them.
 
-Renderers here know colours at corners only.  Over every face the texture is sampled on a lattice and a linear colour is fitted
-by least squares; faces where the fit is poor are divided, down to edges of a stated length.  Detail smaller than that becomes
-its mean colour, which is what a small image shows of it.
+The other way is to keep the image (``assets.textures``).  Corner colours need no look-up at every sample, so layers are drawn
+faster.  Over every face the texture is sampled on a lattice and a linear colour is fitted by least squares; faces where the fit
+is poor are divided, down to edges of a stated length.  Detail smaller than that becomes its mean colour, which is what a small
+image shows of it.
 """
 
 from __future__ import annotations

@@ -32,6 +32,19 @@ class Symmetry:
 
 
 @dataclass(frozen=True)
+class Texture:
+    """An image on a mesh; it multiplies the corner colours.
+
+    Sampled bilinearly, texel centres at half numbers, repeated beyond 0..1.
+    """
+
+    corner_uv: Float[np.ndarray, "f 3 2"]
+    """Texture coordinates at each corner of each face, (0, 0) at the lower left of the image, float32."""
+    rgb: Float[np.ndarray, "h w 3"]
+    """Linear colours, top row first, float32."""
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A triangle mesh in its object frame: z up, base on z = 0 for table-top objects, counter-clockwise seen from outside."""
 
@@ -49,6 +62,8 @@ class Mesh:
     """Symmetries of shape and colour together."""
     watertight: bool = False
     """Whether the surface is closed, so that back faces are never seen and may be culled."""
+    texture: Texture | None = None
+    """An image that multiplies the corner colours; None where they say it all."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +100,10 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """One directional light and an ambient term: colour = albedo * (ambient + diffuse * max(0, n . direction)).
+    """One light and an ambient term: colour = albedo * (ambient + diffuse * max(0, n . direction)).
 
-    The normal n of a face that is seen from behind is turned round, so open meshes are lit on both sides.
+    The light is far away, or at ``position_world``: then the direction is that from the surface point to it, and its intensity
+    does not fall off.  The normal n of a face that is seen from behind is turned round, so open meshes are lit on both sides.
     """
 
     direction_world: Float[Tensor, "*b 3"]
@@ -96,6 +112,8 @@ class Light:
     """Ambient intensity, at least 0; ambient + diffuse at most 1, so that no colour is clipped."""
     diffuse: Float[Tensor, "*b"]
     """Diffuse intensity, at least 0."""
+    position_world: Float[Tensor, "*b 3"] | None = None
+    """Where a near light stands, in metres; None for a light that is far away.  ``direction_world`` is not used with it."""
 
 
 @dataclass(frozen=True)

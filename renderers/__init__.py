@@ -14,7 +14,10 @@ from renderers.tangents import Tangents
 Gradient = Literal["analytic", "finite-difference", "none"]
 """How pose gradients are taken; ``none``: images only, as sharp as the backend draws them."""
 
-GRADIENTS: dict[str, tuple[Gradient, ...]] = {"raster": ("finite-difference",), "pytorch3d": ("analytic", "finite-difference")}
+GRADIENTS: dict[str, tuple[Gradient, ...]] = {
+    "raster": ("analytic", "finite-difference"),
+    "pytorch3d": ("analytic", "finite-difference"),
+}
 """Backends and the pose gradients each offers, its default first."""
 
 
@@ -49,7 +52,8 @@ def load_renderer(
         )
     chosen = gradient or GRADIENTS[name][0]
     if name == "raster":
-        return RasterRenderer(catalogue, samples_per_axis, tangents, step_px)
+        how = "analytic" if chosen == "none" else chosen
+        return RasterRenderer(catalogue, samples_per_axis, how, tangents, step_px)
     from renderers.pytorch3d import PyTorch3DRenderer
 
     if chosen == "analytic":

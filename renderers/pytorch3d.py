@@ -12,7 +12,6 @@ stays the z-depth in metres.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 from inverse_graphics.compositing import render_layers
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.errors import BackendMissingError
+from renderers.shading import Fragments, Instances, PackedMeshes, check_textures, pack_meshes, select_instances, shade
 
 INSTALL_COMMAND = "pip install easypytorch3d==0.7.9.post1 torch==2.12.1"
 """A build of PyTorch3D 0.7.9 for Linux; docs/renderers.md says how to use another."""
@@ -37,60 +37,6 @@ MIN_ABS_DEPTH_M = 1e-6
 
 BYTES_PER_FRAGMENT = 28
 """Face index (8), depth (4), barycentric coordinates (12) and distance (4)."""
-
-
-@dataclass(frozen=True)
-class _Meshes:
-    """The catalogue's meshes one after the other, on one device."""
-
-    vertices_m: Float[Tensor, "v 3"]
-    """Object frame."""
-    corner_rgb: Float[Tensor, "f 3 3"]
-    """Linear colour at each corner."""
-    corner_normals: Float[Tensor, "f 3 3"]
-    """Shading normal at each corner, object frame."""
-    plane_m: Float[Tensor, "f 2 3"]
-    """A corner of each face and its normal by the order of its corners (any length), object frame."""
-    vertex_range: Int[Tensor, "c 2"]
-    """First vertex and number of vertices of each class."""
-    face_range: Int[Tensor, "c 2"]
-    """First face and number of faces of each class."""
-    faces: tuple[Int[Tensor, "_ 3"], ...]
-    """Each class's faces, as indices into its own vertices."""
-
-
-@dataclass(frozen=True)
-class _Instances:
-    """The k objects of one chunk, with what each of them is seen by."""
-
-    class_ids: Int[Tensor, "k"]
-    """Index into the catalogue."""
-    T_world_object: Float[Tensor, "k 4 4"]
-    """Object to world."""
-    K_px: Float[Tensor, "k 3 3"]
-    """Intrinsics in pixels of the image."""
-    T_camera_world: Float[Tensor, "k 4 4"]
-    """World to camera."""
-    direction_world: Float[Tensor, "k 3"]
-    """Towards the light."""
-    ambient: Float[Tensor, "k"]
-    """Ambient intensity."""
-    diffuse: Float[Tensor, "k"]
-    """Diffuse intensity."""
-
-
-@dataclass(frozen=True)
-class _Fragments:
-    """The faces met at every sample, nearest first; K of them in soft mode, one in hard mode."""
-
-    face: Int[Tensor, "k hs ws faces_per_pixel"]
-    """Index into the catalogue's faces, -1 where there is none."""
-    depth_m: Float[Tensor, "k hs ws faces_per_pixel"]
-    """z-depth."""
-    barycentric: Float[Tensor, "k hs ws faces_per_pixel 3"]
-    """Perspective-correct weights of the corners."""
-    squared_distance_ndc: Float[Tensor, "k hs ws faces_per_pixel"]
-    """Squared distance to the face's border, negative inside."""
 
 
 class PyTorch3DRenderer:
@@ -121,7 +67,7 @@ class PyTorch3DRenderer:
 
         Raises:
             BackendMissingError: PyTorch3D cannot be imported.
-            ValueError: a setting is out of its range.
+            ValueError: a setting is out of its range, or a texture cannot be looked up.
         """
         if mode not in ("hard", "soft"):
             raise ValueError(f"PyTorch3DRenderer: mode must be 'hard' or 'soft', received {mode!r}; choose one of them")
@@ -137,6 +83,7 @@ class PyTorch3DRenderer:
         for argument, value in positive.items():
             if not value > 0:
                 raise ValueError(f"PyTorch3DRenderer: {argument} must be greater than 0, received {value}; see the docstring")
+        check_textures(catalogue)
         _require_pytorch3d()
         self.name = "pytorch3d" if mode == "hard" else "pytorch3d-soft"
         self.catalogue = catalogue
@@ -146,7 +93,7 @@ class PyTorch3DRenderer:
         self.gamma_px = gamma_px
         self.faces_per_pixel = faces_per_pixel if mode == "soft" else 1
         self.max_fragment_bytes = max_fragment_bytes
-        self._meshes: dict[torch.device, _Meshes] = {}
+        self._meshes: dict[torch.device, PackedMeshes] = {}
 
     def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
         """Draw each object alone; see ``Renderer.layers``.
@@ -167,7 +114,9 @@ class PyTorch3DRenderer:
         alpha = T.new_zeros(objects.present.numel(), height, width)
         depth_m = torch.full_like(alpha, torch.inf)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.is_differentiable):
-            parts = [self._draw(_select(objects, view, index), view, samples) for index in present.split(chunk) if len(index)]
+            parts = [
+                self._draw(select_instances(objects, view, index), view, samples) for index in present.split(chunk) if len(index)
+            ]
             if parts:
                 rgb = rgb.index_copy(0, present, torch.cat([part.rgb for part in parts]).to(T.dtype))
                 alpha = alpha.index_copy(0, present, torch.cat([part.alpha for part in parts]).to(T.dtype))
@@ -184,11 +133,11 @@ class PyTorch3DRenderer:
         """Draw the scene: layers merged by depth over the background; see ``Renderer.render``."""
         return render_layers(self, objects, view)
 
-    def _draw(self, instances: _Instances, view: View, samples: int) -> Layers:
+    def _draw(self, instances: Instances, view: View, samples: int) -> Layers:
         """Layers [k hs ws] of one chunk, at least one instance."""
         device = instances.T_world_object.device
         if device not in self._meshes:
-            self._meshes[device] = _concatenate(self.catalogue, device)
+            self._meshes[device] = pack_meshes(self.catalogue, device)
         meshes = self._meshes[device]
         height, width = view.camera.height_px * samples, view.camera.width_px * samples
         px_per_ndc = min(view.camera.height_px, view.camera.width_px) / 2
@@ -199,7 +148,7 @@ class PyTorch3DRenderer:
         fragments = _rasterize(
             meshes, instances.class_ids, points_ndc, (height, width), blur_ndc, self.faces_per_pixel, view.camera.near_m
         )
-        rgb = _shade(meshes, instances, fragments)
+        rgb = shade(meshes, instances, fragments)
         hit = fragments.face >= 0
         if not self.is_differentiable:
             depth_m = torch.where(hit, fragments.depth_m, torch.inf)[..., 0]
@@ -245,40 +194,6 @@ def _check(objects: Objects, view: View, samples: int, classes: int) -> None:
         )
 
 
-def _concatenate(catalogue: Catalogue, device: torch.device) -> _Meshes:
-    """Catalogue as tensors, meshes one after the other."""
-    meshes = catalogue.meshes
-    vertices = torch.tensor([len(mesh.vertices_m) for mesh in meshes], device=device)
-    faces = torch.tensor([len(mesh.faces) for mesh in meshes], device=device)
-    corners = torch.cat([torch.as_tensor(mesh.vertices_m[mesh.faces], dtype=torch.float32) for mesh in meshes])
-    face_normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return _Meshes(
-        vertices_m=torch.cat([torch.as_tensor(mesh.vertices_m, dtype=torch.float32) for mesh in meshes]).to(device),
-        corner_rgb=torch.cat([torch.as_tensor(mesh.corner_rgb, dtype=torch.float32) for mesh in meshes]).to(device),
-        corner_normals=torch.cat([torch.as_tensor(mesh.corner_normals, dtype=torch.float32) for mesh in meshes]).to(device),
-        plane_m=torch.stack([corners[:, 0], face_normals], 1).to(device),
-        vertex_range=torch.stack([vertices.cumsum(0) - vertices, vertices], -1),
-        face_range=torch.stack([faces.cumsum(0) - faces, faces], -1),
-        faces=tuple(torch.as_tensor(mesh.faces, dtype=torch.int64, device=device) for mesh in meshes),
-    )
-
-
-def _select(objects: Objects, view: View, index: Int[Tensor, "k"]) -> _Instances:
-    """Gather objects by their flat index over [*b n], and for each its scene's camera and light."""
-    *batch, slots = objects.present.shape
-    scene = index // max(slots, 1)
-    camera, light = view.camera, view.light
-    return _Instances(
-        class_ids=objects.class_ids.reshape(-1)[index].long(),
-        T_world_object=objects.T_world_object.reshape(-1, 4, 4)[index],
-        K_px=camera.K_px.expand(*batch, 3, 3).reshape(-1, 3, 3)[scene],
-        T_camera_world=camera.T_camera_world.expand(*batch, 4, 4).reshape(-1, 4, 4)[scene],
-        direction_world=light.direction_world.expand(*batch, 3).reshape(-1, 3)[scene],
-        ambient=light.ambient.expand(batch).reshape(-1)[scene],
-        diffuse=light.diffuse.expand(batch).reshape(-1)[scene],
-    )
-
-
 def _enumerate(ranges: Int[Tensor, "k 2"]) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
     """Concatenate the integers of k ranges (first, count).
 
@@ -291,7 +206,7 @@ def _enumerate(ranges: Int[Tensor, "k 2"]) -> tuple[Int[Tensor, "m"], Int[Tensor
     return owner, first[owner] + within
 
 
-def _project(meshes: _Meshes, instances: _Instances, width_px: int, height_px: int) -> Float[Tensor, "m 3"]:
+def _project(meshes: PackedMeshes, instances: Instances, width_px: int, height_px: int) -> Float[Tensor, "m 3"]:
     """Vertices of all instances, one after the other, in PyTorch3D's NDC with z-depth in metres (float32).
 
     A pixel position (u, v) becomes ((width / 2 - u), (height / 2 - v)) * 2 / min(width, height), whatever the number of samples.
@@ -311,14 +226,14 @@ def _project(meshes: _Meshes, instances: _Instances, width_px: int, height_px: i
 
 
 def _rasterize(
-    meshes: _Meshes,
+    meshes: PackedMeshes,
     class_ids: Int[Tensor, "k"],
     points_ndc: Float[Tensor, "m 3"],
     size: tuple[int, int],
     blur_ndc: float,
     faces_per_pixel: int,
     near_m: float,
-) -> _Fragments:
+) -> Fragments:
     """One mesh an image; faces that cross the near plane are cut there."""
     from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
     from pytorch3d.structures import Meshes
@@ -339,41 +254,13 @@ def _rasterize(
     )
     _, catalogue_face = _enumerate(meshes.face_range[class_ids])
     face = torch.where(face >= 0, catalogue_face[face.clamp(min=0)], -1)
-    return _Fragments(face, depth_m, barycentric, squared_distance)
-
-
-def _shade(meshes: _Meshes, instances: _Instances, fragments: _Fragments) -> Float[Tensor, "k hs ws faces_per_pixel 3"]:
-    """Lambert colour of every fragment as ``Light`` defines it, with interpolated unit normals; 0 where there is no face.
-
-    A face seen from behind is shaded with its normals turned round.
-    """
-    hit = fragments.face >= 0
-    owner = hit.nonzero()[:, 0]
-    face = fragments.face[hit]
-    weights = fragments.barycentric[hit][..., None]
-    albedo = (weights * meshes.corner_rgb[face]).sum(-2)
-    normal = torch.nn.functional.normalize((weights * meshes.corner_normals[face]).sum(-2), dim=-1)
-    light_object = (instances.direction_world[:, None, :] @ instances.T_world_object[:, :3, :3])[:, 0].to(normal.dtype)
-    cosine = (normal * light_object[owner]).sum(-1)
-    corner, face_normal = meshes.plane_m[face].unbind(1)
-    seen_from_behind = ((_cameras_in_object(instances).to(normal.dtype)[owner] - corner) * face_normal).sum(-1) < 0
-    cosine = torch.where(seen_from_behind, -cosine, cosine).clamp(min=0)
-    intensity = instances.ambient.to(normal.dtype)[owner] + instances.diffuse.to(normal.dtype)[owner] * cosine
-    colours = albedo.new_zeros(*fragments.face.shape, 3)
-    colours[hit] = albedo * intensity[:, None]
-    return colours
-
-
-def _cameras_in_object(instances: _Instances) -> Float[Tensor, "k 3"]:
-    """Position of each instance's camera in its object frame; no gradient."""
-    T_camera_object = (instances.T_camera_world @ instances.T_world_object).detach()
-    return -(T_camera_object[:, None, :3, 3] @ T_camera_object[:, :3, :3])[:, 0]
+    return Fragments(face, depth_m, barycentric, squared_distance)
 
 
 def _blend(
     rgb: Float[Tensor, "k hs ws f 3"],
     coverage: Float[Tensor, "k hs ws f"],
-    fragments: _Fragments,
+    fragments: Fragments,
     hit: Bool[Tensor, "k hs ws f"],
     px_per_relative_depth: Float[Tensor, "k"],
     samples: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from inverse_graphics.colours import linear_to_srgb
 from inverse_graphics.symmetry import symmetry_transforms
 from inverse_graphics.types import Mesh, Symmetry
 
-FIXED = ("mug", "box", "pan", "teapot", "wedge", "textured_cylinder")
+FIXED = ("mug", "box", "pan", "teapot", "wedge", "textured_cylinder", "book")
 
 
 def about_middle(mesh: Mesh, R: np.ndarray) -> np.ndarray:
@@ -42,7 +43,7 @@ def test_procedural_meshes_are_sound(mesh: Mesh) -> None:
     assert mesh.vertices_m.dtype == mesh.corner_rgb.dtype == mesh.corner_normals.dtype == np.float32
     assert mesh.faces.dtype == np.int32
     assert all(array.flags.c_contiguous for array in (mesh.vertices_m, mesh.faces, mesh.corner_rgb, mesh.corner_normals))
-    assert 150 <= len(mesh.faces) <= 600
+    assert (12 if mesh.texture is not None else 150) <= len(mesh.faces) <= 600
     low, high = mesh.vertices_m.min(0), mesh.vertices_m.max(0)
     assert abs(low[2]) < 1e-7
     assert 0.015 < (high - low).min() <= (high - low).max() < 0.23
@@ -89,7 +90,8 @@ def eight_views(mesh: Mesh) -> np.ndarray:
     for yaw in np.arange(8) * np.pi / 4:
         R = Rotation.from_euler("z", yaw).as_matrix().astype(np.float32)
         vertices_m, normals = mesh.vertices_m @ R.T, mesh.corner_normals @ R.T
-        images.append(picture(Mesh(mesh.name, vertices_m, mesh.faces, mesh.corner_rgb, normals), 24, 0.25, samples=2))
+        turned = dataclasses.replace(mesh, vertices_m=vertices_m, corner_normals=normals)
+        images.append(picture(turned, 24, 0.25, samples=2))
     return np.stack(images)
 
 
@@ -125,6 +127,26 @@ def test_catalogues_that_come_with_the_package() -> None:
     assert chosen.names == ("pan", "mug")
     np.testing.assert_array_equal(chosen.meshes[1].vertices_m, MESHES["mug"].vertices_m)
     assert procedural_catalogue(["bowl"]).names == ("bowl",)
+
+
+def test_the_book_shows_its_print(tmp_path: Path) -> None:
+    """Its texture survives a catalogue and a factor; title, moon, hill and pages are where they belong."""
+    (tmp_path / "own.yaml").write_text("meshes:\n  - {name: novel, procedural: book, scale: 2}\n")
+    mesh = load_catalogue(tmp_path / "own.yaml").meshes[0]
+    assert mesh.texture is not None
+    np.testing.assert_array_equal(mesh.texture.rgb, MESHES["book"].texture.rgb if MESHES["book"].texture else None)
+    points, rgb = surface_samples(mesh, 6000)
+    x, y, z = (points / 2).T
+    top = z > 0.025 - 1e-6
+    for code, spot in {
+        "#f4f0e4": top & (abs(x) < 0.03) & (abs(y - 0.058) < 0.002),
+        "#f2c230": top & (np.hypot(x - 0.0225, y - 0.005) < 0.012),
+        "#5aa84a": top & (abs(x + 0.02) < 0.01) & (y < -0.05),
+        "#16407c": (x < -0.055 + 1e-6) | (z < 1e-6),
+        "#ece4d0": (x > 0.055 - 1e-6) | (abs(y) > 0.08 - 1e-6),
+    }.items():
+        assert spot.sum() > 20
+        np.testing.assert_allclose(rgb[spot], np.broadcast_to(from_hex(code), rgb[spot].shape), atol=1e-5)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from mesh_samples import mismatch, surface_samples
+from mesh_samples import load_one, mismatch, quilt, surface_samples
 from PIL import Image
 from scipy.spatial import KDTree
 from trimesh.visual import ColorVisuals, TextureVisuals
-from trimesh.visual.material import PBRMaterial, SimpleMaterial
+from trimesh.visual.material import PBRMaterial
 
 from assets import (
     MeshColourWarning,
@@ -21,19 +21,6 @@ from assets import (
 )
 from inverse_graphics.config import ConfigError
 from inverse_graphics.symmetry import symmetry_transforms
-from inverse_graphics.types import Mesh
-
-
-def write(folder: Path, entry: str) -> Path:
-    """Write a catalogue of one entry."""
-    path = folder / "own.yaml"
-    path.write_text(f"meshes:\n  - {{{entry}}}\n")
-    return path
-
-
-def load_one(folder: Path, entry: str) -> Mesh:
-    """Load the one mesh of a catalogue."""
-    return load_catalogue(write(folder, entry)).meshes[0]
 
 
 @pytest.fixture
@@ -146,17 +133,6 @@ def test_material_colours_and_missing_library(tmp_path: Path) -> None:
     assert sorted(mesh.corner_rgb[:, 0].tolist()) == [[0, 1, 0], [1, 0, 0]]
 
 
-def quilt(folder: Path, cells: int) -> Path:
-    """Write a square of 10 cm, two triangles, with a checkered texture; the lower left cell is red."""
-    pixels = np.kron(np.indices((cells, cells)).sum(0) % 2, np.ones((16, 16)))[..., None] * np.ones(3) * 255
-    pixels[-16:, :16] = [255, 0, 0]
-    square = trimesh.Trimesh([[0, 0, 0], [10, 0, 0], [10, 10, 0], [0, 10, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
-    image = Image.fromarray(pixels.astype(np.uint8))
-    square.visual = TextureVisuals(uv=[[0, 0], [1, 0], [1, 1], [0, 1]], material=SimpleMaterial(image=image))
-    square.export(folder / "quilt.obj")
-    return folder
-
-
 def test_texture_detail_survives(tmp_path: Path) -> None:
     """Cells of 20 mm come out in their places with a detail of 3 mm, without cracks, and become a mean with one of 1 m."""
     mesh = load_one(quilt(tmp_path, 5), "name: quilt, path: quilt.obj, unit: cm, texture_detail_m: 0.003")
@@ -253,6 +229,9 @@ BAD_ENTRIES = {
     "name: a, path: a.ply, unit: m, scale: -1": r"scale.*more than 0",
     "name: a, path: a.ply, unit: m, recentre: 1": r"recentre.*true or false",
     "name: a, path: a.ply, unit: m, texture_detail_m: 0": "texture_detail_m",
+    "name: a, path: a.ply, unit: m, texture_detail_m: 0.01, textures: keep": "texture_detail_m.*nothing with textures: keep",
+    "name: a, path: a.ply, unit: m, textures: crop": r"textures.*(bake|keep)",
+    "name: a, procedural: mug, textures: keep": r"meshes\[0\]\.textures",
     "name: a, path: a.ply, unit: m, symmetry: {discrete: [[1, 2]]}": r"symmetry\.discrete\[0\].*16 numbers",
     "name: a, path: a.ply, unit: m, symmetry: {discrete: [[-1,0,0,0, 0,1,0,0, 0,0,1,0, 0,0,0,1]]}": "rigid motion",
     "name: a, path: a.ply, unit: m, symmetry: {continuous: [{axis: [0, 0, 0]}]}": r"continuous\[0\]\.axis.*a direction",

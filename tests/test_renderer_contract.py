@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed, quad, square, table_scene
 
 from inverse_graphics.compositing import box_filter
 from inverse_graphics.protocols import Renderer
-from inverse_graphics.types import Catalogue, Objects, RenderOutput, View, map_tensors
-from renderers import RasterRenderer, load_renderer
-from renderers.errors import BackendMissingError
+from inverse_graphics.types import Catalogue, Mesh, Objects, RenderOutput, Texture, View, map_tensors
+from renderers import RasterRenderer
 
 BACKENDS = ("raster", "pytorch3d")
 Make = Callable[..., Renderer]
@@ -37,6 +38,24 @@ def pixel_rays(view: View) -> torch.Tensor:
     K_px, width, height = view.camera.K_px, view.camera.width_px, view.camera.height_px
     v, u = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return torch.stack([(u - K_px[0, 2]) / K_px[0, 0], (v - K_px[1, 2]) / K_px[1, 1], torch.ones_like(u)], -1)
+
+
+def textured(mesh: Mesh, vertex_uv: np.ndarray, rgb: np.ndarray) -> Mesh:
+    return dataclasses.replace(mesh, texture=Texture(vertex_uv[mesh.faces].astype(np.float32), rgb.astype(np.float32)))
+
+
+def near_light(view: View, position_m: list[float]) -> View:
+    """The view with a near light instead of the far one, whose direction now points elsewhere."""
+    position = torch.tensor(position_m).expand(view.light.direction_world.shape)
+    light = dataclasses.replace(view.light, direction_world=-view.light.direction_world, position_world=position)
+    return dataclasses.replace(view, light=light)
+
+
+def hats(at_texels: np.ndarray, count: int) -> np.ndarray:
+    """[at count] weights of linear interpolation between texel centres at half numbers, the texels repeated without end."""
+    copies = np.arange(-9 * count, 10 * count)
+    weights = np.maximum(0, 1 - np.abs(at_texels[:, None] - copies - 0.5))
+    return weights.reshape(len(at_texels), 19, count).sum(1)
 
 
 def covered(image: RenderOutput) -> torch.Tensor:
@@ -132,6 +151,109 @@ def test_corner_colours_are_interpolated_in_perspective(make: Make) -> None:
     points_object = (pixel_rays(view) * image.depth_m[..., None] - T[:3, 3]) @ T[:3, :3]
     intensity = 0.3 + 0.7 * float(T[2, 2])
     torch.testing.assert_close(image.rgb[hit], ((0.5 + points_object) * intensity)[hit], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "low", "tiles"),
+    [(8, 24, 0, 1), (2, 2, 0, 1), (5, 7, 0, 1), (1, 3, -1, 1), (4, 3, -1, 3), (3, 5, 0.3, 1.7)],
+)
+def test_texture_on_a_square_facing_the_camera(make: Make, rows: int, columns: int, low: float, tiles: float) -> None:
+    """Coordinates run from low to low + tiles; the square covers pixels 4..27, its upper left corner is the first vertex."""
+    rgb = np.random.default_rng(0).uniform(0.1, 1, (rows, columns, 3))
+    uv = low + tiles * np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]])
+    catalogue = catalogue_of(textured(square(0.375), uv, rgb))
+    image = make(catalogue).render(posed([0], [[0.0, 0.0, 1.0]]), camera_view(32, 32, 32.0))
+    share = (np.arange(24) + 0.5) / 24
+    across = hats((low + tiles * share) * columns, columns)
+    down = hats((1 - low - tiles * (1 - share)) * rows, rows)
+    expected = torch.from_numpy(np.einsum("yr,xc,rck->yxk", down, across, rgb) * [0.5, 0.6, 0.7]).float()
+    torch.testing.assert_close(image.rgb[4:28, 4:28], expected, rtol=0, atol=2e-4)
+
+
+def test_checker_of_which_each_texel_is_three_pixels(make: Make) -> None:
+    """The middle pixel of each cell has its texel's colour; the lower left cell is red."""
+    rgb = np.repeat((np.indices((8, 8)).sum(0) % 2)[..., None], 3, -1).astype(np.float64)
+    rgb[-1, 0] = [1, 0, 0]
+    catalogue = catalogue_of(textured(square(0.375), np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]]), rgb))
+    image = make(catalogue).render(posed([0], [[0.0, 0.0, 1.0]]), camera_view(32, 32, 32.0))
+    expected = torch.from_numpy(rgb * [0.5, 0.6, 0.7]).float()
+    torch.testing.assert_close(image.rgb[5:28:3, 5:28:3], expected, rtol=0, atol=2e-4)
+
+
+def test_texture_in_perspective(make: Make) -> None:
+    """Texels on a straight line of colours, so that what lies between them is on that line."""
+    row, column = np.indices((16, 16))
+    rgb = np.stack([0.1 + 0.05 * column, 0.9 - 0.04 * row, np.full((16, 16), 0.5)], -1)
+    mesh = textured(square(0.3), np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]]), rgb)
+    mesh.corner_rgb[:] = 1.0
+    view = camera_view(48, 48, 60.0, light=(0.0, 0.0, -1.0))
+    objects = posed([0], [[0.0, 0.0, 1.0]], [[0.4, 0.9, 0.0]])
+    image = make(catalogue_of(mesh)).render(objects, view)
+    T = objects.T_world_object[0]
+    points_object = (pixel_rays(view) * image.depth_m[..., None] - T[:3, 3]) @ T[:3, :3]
+    texel_x, texel_y = ((points_object[..., axis] + 0.3) / 0.6 * 16 - 0.5 for axis in (0, 1))
+    expected = torch.stack([0.1 + 0.05 * texel_x, 0.9 - 0.04 * texel_y, torch.full_like(texel_x, 0.5)], -1)
+    between = covered(image) & (texel_x > 0) & (texel_x < 15) & (texel_y > 0) & (texel_y < 15)
+    assert between.sum() > 200
+    torch.testing.assert_close(image.rgb[between], (expected * (0.3 + 0.7 * T[2, 2]))[between], rtol=0, atol=4e-4)
+
+
+def test_meshes_with_and_without_textures_in_one_scene(make: Make) -> None:
+    uv = np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]])
+    red, green = (np.full(shape, colour) for shape, colour in [((2, 3, 3), [0.8, 0.1, 0.1]), ((5, 1, 3), [0.1, 0.9, 0.2])])
+    plain = square(0.125)
+    catalogue = catalogue_of(plain, textured(plain, uv, red), plain, textured(plain, uv, green))
+    positions = [[x, 0.0, 1.0] for x in (0.375, -0.375, 0.125, -0.125)]
+    image = make(catalogue).render(posed([0, 1, 2, 3], positions), camera_view(32, 16, 32.0))
+    for columns, texel in [(slice(1, 7), red), (slice(9, 15), green), (slice(17, 31), np.ones((1, 1, 3)))]:
+        seen = image.rgb[5:11, columns]
+        expected = torch.tensor(texel[0, 0] * [0.5, 0.6, 0.7], dtype=torch.float32).expand_as(seen)
+        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("position_m", [[0.1, -0.2, 0.7], [-0.3, 0.1, 1.6], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("turn_rad", [0.5, 2.9])
+def test_near_light_on_a_plane_in_closed_form(make: Make, position_m: list[float], turn_rad: float) -> None:
+    """In front of the plane and behind it, on the mesh's front and back."""
+    view = near_light(camera_view(32, 32, 40.0), position_m)
+    objects = posed([0], [[0.02, 0.0, 1.0]], [[0.2, turn_rad, 0.0]])
+    image = make(catalogue_of(square(0.2))).render(objects, view)
+    normal, rays = objects.T_world_object[0, :3, 2], pixel_rays(view)
+    points = rays * ((normal @ objects.T_world_object[0, :3, 3]) / (rays @ normal))[..., None]
+    to_camera = torch.where((rays @ normal > 0)[..., None], -normal, normal)
+    to_light = torch.tensor(position_m) - points
+    cosine = (to_camera * to_light).sum(-1) / to_light.norm(dim=-1)
+    expected = torch.tensor([0.5, 0.6, 0.7]) * (0.3 + 0.7 * cosine.clamp(min=0))[..., None]
+    hit = covered(image)
+    assert hit.sum() > 50
+    torch.testing.assert_close(image.rgb[hit], expected[hit], rtol=0, atol=3e-4)
+
+
+def test_near_light_on_a_sphere_in_closed_form(make: Make) -> None:
+    view = near_light(camera_view(48, 48, 60.0), [0.3, -0.1, 0.35])
+    centre, radius_m = torch.tensor([0.06, -0.04, 0.6]), 0.15
+    objects = posed([0], [centre.tolist()], [[0.4, 1.0, -0.3]])
+    image = make(catalogue_of(ball(radius_m))).render(objects, view)
+    unit = torch.nn.functional.normalize(pixel_rays(view), dim=-1)
+    miss_m = torch.linalg.cross(unit, centre.expand_as(unit)).norm(dim=-1)
+    sure = miss_m < 0.95 * radius_m
+    points = unit * (unit @ centre - (radius_m**2 - miss_m**2).clamp(min=0).sqrt())[..., None]
+    to_light = torch.tensor([0.3, -0.1, 0.35]) - points
+    cosine = ((points - centre) / radius_m * torch.nn.functional.normalize(to_light, dim=-1)).sum(-1).clamp(min=0)
+    assert 0.2 < (cosine[sure] > 0).float().mean() < 0.9
+    expected = torch.tensor([0.3, 0.5, 0.9]) * (0.3 + 0.7 * cosine)[..., None]
+    torch.testing.assert_close(image.rgb[sure], expected[sure], rtol=0, atol=0.02)
+
+
+def test_each_scene_has_its_own_near_light_and_a_distant_one_is_directional(make: Make) -> None:
+    objects, view = table_scene(2, 3, 32, classes=2, seed=1)
+    directions = torch.nn.functional.normalize(torch.tensor([[0.3, -0.4, 0.9], [-0.9, 0.2, 0.4]]), dim=-1)
+    far = dataclasses.replace(view.light, direction_world=directions)
+    near = dataclasses.replace(view.light, direction_world=-directions, position_world=1e4 * directions)
+    renderer = make(catalogue_of(box(), ball(subdivisions=1)), 2)
+    a, b = (renderer.render(objects, dataclasses.replace(view, light=light)) for light in (far, near))
+    assert covered(a).sum() > 100
+    torch.testing.assert_close(a.rgb, b.rgb, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("slots", [0, 2])
@@ -233,6 +355,22 @@ def test_a_class_outside_the_catalogue_is_refused(make: Make) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS[1:])
+def test_backends_agree_on_textures_and_near_lights(name: str) -> None:
+    """A rippled texture on a ball, beside a plain box, each scene with its own light."""
+    objects, view = table_scene(3, 4, 64, classes=2, seed=3)
+    positions = torch.tensor([[0.3, -0.2, 0.3], [-0.3, 0.1, 0.4], [0.0, -0.3, 0.2]])
+    view = dataclasses.replace(view, light=dataclasses.replace(view.light, position_world=positions))
+    row, column = np.indices((16, 24)) * 2 * np.pi / [[[16]], [[24]]]
+    rgb = 0.6 + 0.4 * np.stack([np.sin(row), np.cos(column), np.sin(row + column)], -1)
+    globe = ball(subdivisions=2)
+    catalogue = catalogue_of(textured(globe, globe.vertices_m[:, :2] * 12, rgb), box())
+    image_a, image_b = build("raster", catalogue).render(objects, view), build(name, catalogue).render(objects, view)
+    shared = covered(image_a) & covered(image_b)
+    assert shared.sum() > 300
+    assert ((image_a.rgb - image_b.rgb).abs().amax(-1) < 5e-3)[shared].float().mean() >= 0.99
+
+
+@pytest.mark.parametrize("name", BACKENDS[1:])
 def test_backends_agree(name: str) -> None:
     objects, view = table_scene(3, 4, 128, classes=2, seed=3)
     catalogue = catalogue_of(box(), ball(subdivisions=2))
@@ -246,41 +384,3 @@ def test_backends_agree(name: str) -> None:
     assert ((image_a.depth_m - image_b.depth_m).abs()[shared] < 1e-3).float().mean() >= 0.99
     assert (image_a.object_ids == image_b.object_ids)[shared].float().mean() >= 0.99
     assert ((image_a.rgb - image_b.rgb).abs().amax(-1) < 5e-3).float().mean() >= 0.99
-
-
-def test_pytorch3d_chunks_change_nothing_and_keep_the_inputs_dtype() -> None:
-    pytest.importorskip("pytorch3d")
-    from renderers.pytorch3d import PyTorch3DRenderer
-
-    objects, view = table_scene(2, 3, 16, classes=2)
-    objects = map_tensors(lambda x: x.double() if x.is_floating_point() else x, objects)
-    view = map_tensors(lambda x: x.double(), view)
-    catalogue = catalogue_of(box(), ball(subdivisions=1))
-    whole = PyTorch3DRenderer(catalogue).layers(objects, view)
-    single = PyTorch3DRenderer(catalogue, max_fragment_bytes=1).layers(objects, view)
-    assert whole.rgb.dtype == torch.float64
-    assert torch.equal(whole.rgb, single.rgb)
-    assert torch.equal(whole.depth_m, single.depth_m)
-
-
-def test_a_missing_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pytorch3d", None)
-    monkeypatch.setitem(__import__("sys").modules, "pytorch3d.renderer.mesh.rasterize_meshes", None)
-    with pytest.raises(BackendMissingError, match="pip install easypytorch3d"):
-        load_renderer("pytorch3d", catalogue_of(box()))
-
-
-@pytest.mark.parametrize("position_m", [[0.02, 0.01, 0.5], [0.0, 0.0, 0.02], [0.0, 0.0, -1.0]])
-def test_soft_gradients_are_finite_even_at_the_near_plane(position_m: list[float]) -> None:
-    pytest.importorskip("pytorch3d")
-    from renderers.pytorch3d import PyTorch3DRenderer
-
-    renderer = PyTorch3DRenderer(catalogue_of(box(), ball(subdivisions=1)), 1, mode="soft")
-    assert renderer.is_differentiable
-    objects = posed([0, 1], [position_m, position_m], [[0.3, 0.2, 0.1], [0.0, 0.0, 0.0]])
-    T = objects.T_world_object.clone().requires_grad_()
-    image = renderer.render(Objects(objects.class_ids, T, objects.present), camera_view(24, 16, 30.0))
-    image.rgb.square().sum().backward()
-    assert T.grad is not None
-    assert T.grad.isfinite().all()
-    assert (T.grad.abs().sum() > 0) == (position_m[2] > 0)

@@ -78,11 +78,12 @@ def test_what_the_names_stand_for() -> None:
     assert (stepped.tangents, stepped.step_px, stepped.renderer.is_differentiable) == ("full", 2.5, False)
 
 
-def test_unknown_names_and_gradients_are_refused() -> None:
+def test_unknown_names_and_gradients_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError) as unknown:
         load_renderer("opengl", CATALOGUE)
     assert str(unknown.value) == "renderer: expected one of raster, pytorch3d; got 'opengl'; name one of these"
     with pytest.raises(ValueError) as gradient:
+        monkeypatch.setitem(GRADIENTS, "raster", ("finite-difference",))
         load_renderer("raster", CATALOGUE, gradient="analytic")
     expected = "gradient: expected one of finite-difference, none, as renderer 'raster' offers; got 'analytic'; "
     assert str(gradient.value) == expected + "name one of these or another renderer"

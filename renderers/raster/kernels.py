@@ -1,4 +1,4 @@
-"""Compiled building blocks: draw one object into a sample buffer, and shade one sample.
+"""Compiled building blocks: draw one object into a sample buffer, and shade what it covers.
 
 Coverage is homogeneous rasterisation (Olano and Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997): for a
 face with corners v0, v1, v2 in the camera's frame, the functions e_i = A_i . (x, y, 1) with A_0 = (v1 x v2) / det and so on are
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+from renderers.raster.shading_kernels import shade
 
 TOLERANCE = np.float32(-1e-6)
 """Relative slack of the coverage test: neighbouring faces overlap by a millionth instead of leaving cracks."""
@@ -258,46 +260,13 @@ def draw_object(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shade(corner_rgb, corner_normals, code, q, w1, w2, lx, ly, lz, ambient, diffuse):
-    """Colour of a sample: albedo * (ambient + diffuse * max(0, n . l)), the normal turned towards the camera.
-
-    Args:
-        corner_rgb, corner_normals: from PackedMeshes.
-        code: 2 * face, plus 1 where the face is seen from behind.
-        q: 1 / z.
-        w1, w2: barycentric coordinates of the corners 1 and 2, over z.
-        lx, ly, lz: unit vector to the light in the object's frame.
-        ambient, diffuse: intensities.
-    """
-    f = code >> 1
-    # samples within the tolerance of an edge lie a little outside the face
-    b1 = min(max(w1 / q, np.float32(0.0)), np.float32(1.0))
-    b2 = min(max(w2 / q, np.float32(0.0)), np.float32(1.0) - b1)
-    b0 = np.float32(1.0) - b1 - b2
-    n = corner_normals
-    nx = b0 * n[f, 0, 0] + b1 * n[f, 1, 0] + b2 * n[f, 2, 0]
-    ny = b0 * n[f, 0, 1] + b1 * n[f, 1, 1] + b2 * n[f, 2, 1]
-    nz = b0 * n[f, 0, 2] + b1 * n[f, 1, 2] + b2 * n[f, 2, 2]
-    cosine = (nx * lx + ny * ly + nz * lz) / np.sqrt(max(nx * nx + ny * ny + nz * nz, np.float32(1e-24)))
-    if code & 1:
-        cosine = -cosine
-    light = ambient + diffuse * max(np.float32(0.0), cosine)
-    k = corner_rgb
-    return (
-        light * (b0 * k[f, 0, 0] + b1 * k[f, 1, 0] + b2 * k[f, 2, 0]),
-        light * (b0 * k[f, 0, 1] + b1 * k[f, 1, 1] + b2 * k[f, 2, 1]),
-        light * (b0 * k[f, 0, 2] + b1 * k[f, 1, 2] + b2 * k[f, 2, 2]),
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def draw_shaded(meshes, class_id, T, shading, camera, scratch, inverse_depth, code, rgb):
+def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code, rgb):
     """Draw one object alone and shade what it covers.
 
     Args:
         meshes: PackedMeshes.
         class_id, T, camera, inverse_depth, code: as in ``draw_object``.
-        shading: [5] float32: unit vector to the light in the object's frame, ambient, diffuse.
+        light: [6] float32, see ``shading_kernels``.
         scratch: from ``make_scratch``.
         rgb: [hs ws 3] float32, filled where covered.
 
@@ -320,38 +289,41 @@ def draw_shaded(meshes, class_id, T, shading, camera, scratch, inverse_depth, co
         w2,
         code,
     )
-    corner_rgb = meshes.corner_rgb
-    corner_normals = meshes.corner_normals
-    lx, ly, lz, ambient, diffuse = shading[0], shading[1], shading[2], shading[3], shading[4]
+    plain = light[5] == 0
+    last = np.int32(-1)
+    red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for r in range(box[0], box[1] + 1):
         for c in range(box[2], box[3] + 1):
-            if code[r, c] >= 0:
-                red, green, blue = shade(
-                    corner_rgb,
-                    corner_normals,
-                    code[r, c],
-                    inverse_depth[r, c],
-                    w1[r, c],
-                    w2[r, c],
-                    lx,
-                    ly,
-                    lz,
-                    ambient,
-                    diffuse,
-                )
-                rgb[r, c, 0] = red
-                rgb[r, c, 1] = green
-                rgb[r, c, 2] = blue
+            seen = code[r, c]
+            if seen < 0:
+                continue
+            if seen != last:
+                q = inverse_depth[r, c]
+                # samples within the tolerance of an edge lie a little outside the face
+                b1 = min(max(w1[r, c] / q, np.float32(0.0)), np.float32(1.0))
+                b2 = min(max(w2[r, c] / q, np.float32(0.0)), np.float32(1.0) - b1)
+                red, green, blue = shade(meshes, class_id, seen, b1, b2, light)
+                if plain and meshes.is_plain[seen >> 1]:
+                    last = seen
+            rgb[r, c, 0] = red
+            rgb[r, c, 1] = green
+            rgb[r, c, 2] = blue
     return box
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def make_corners(meshes):
+    """A worker's scratch for ``draw_object``: vertices of the largest mesh."""
+    count = 1
+    for i in range(len(meshes.vertex_start) - 1):
+        count = max(count, meshes.vertex_start[i + 1] - meshes.vertex_start[i])
+    return np.empty((5, count))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def make_scratch(meshes, height, width):
     """A worker's scratch for ``draw_shaded``: vertices of the largest mesh, two weights a sample."""
-    count = 1
-    for i in range(len(meshes.vertex_start) - 1):
-        count = max(count, meshes.vertex_start[i + 1] - meshes.vertex_start[i])
-    return np.empty((5, count)), np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    return make_corners(meshes), np.empty((height, width), np.float32), np.empty((height, width), np.float32)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

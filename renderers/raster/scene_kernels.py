@@ -13,7 +13,7 @@ from renderers.raster.kernels import draw_object, draw_shaded, make_scratch, sca
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def layers_pass(meshes, class_ids, T_camera_object, present, shading, camera, samples, workers, rgb, alpha, depth_m):
+def layers_pass(meshes, class_ids, T_camera_object, present, light, camera, samples, workers, rgb, alpha, depth_m):
     """Draw every object alone.
 
     Args:
@@ -21,7 +21,7 @@ def layers_pass(meshes, class_ids, T_camera_object, present, shading, camera, sa
         class_ids: [b n] int64.
         T_camera_object: [b n 3 4] float32.
         present: [b n] bool.
-        shading: [b n 5] float32, see ``kernels.draw_shaded``.
+        light: [b n 6] float32, see ``shading_kernels``.
         camera: [b 5] float64: fx, fy, cx, cy (pixels), near plane (metres).
         samples: samples a pixel along each axis.
         workers: how many work items to split into.
@@ -42,7 +42,7 @@ def layers_pass(meshes, class_ids, T_camera_object, present, shading, camera, sa
             if not present[b, k]:
                 continue
             cam = scaled_camera(camera[b], samples)
-            box = draw_shaded(meshes, class_ids[b, k], T_camera_object[b, k], shading[b, k], cam, scratch, q, code, rgb[b, k])
+            box = draw_shaded(meshes, class_ids[b, k], T_camera_object[b, k], light[b, k], cam, scratch, q, code, rgb[b, k])
             for r in range(box[0], box[1] + 1):
                 for c in range(box[2], box[3] + 1):
                     if code[r, c] >= 0:
@@ -66,13 +66,11 @@ def merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, background, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def prefix_pass(
-    meshes, class_ids, T_camera_object, present, shading, camera, background, samples, first_prefix, workers, canvases
-):
+def prefix_pass(meshes, class_ids, T_camera_object, present, light, camera, background, samples, first_prefix, workers, canvases):
     """Images of the first 0, 1, ..., n objects over the background (or only the last ones of that list).
 
     Args:
-        meshes, class_ids, T_camera_object, present, shading, camera, samples, workers: as in ``layers_pass``.
+        meshes, class_ids, T_camera_object, present, light, camera, samples, workers: as in ``layers_pass``.
         background: [b h w 3] float32.
         first_prefix: the first count whose canvas is wanted.
         canvases: [b n + 1 - first_prefix h w 3] float32, filled.
@@ -95,9 +93,7 @@ def prefix_pass(
             for k in range(slots + 1):
                 if k > 0 and present[b, k - 1]:
                     j = k - 1
-                    box = draw_shaded(
-                        meshes, class_ids[b, j], T_camera_object[b, j], shading[b, j], cam, scratch, q, code, colour
-                    )
+                    box = draw_shaded(meshes, class_ids[b, j], T_camera_object[b, j], light[b, j], cam, scratch, q, code, colour)
                     merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, background[b], samples)
                 if k >= first_prefix:
                     canvas = canvases[b, k - first_prefix]

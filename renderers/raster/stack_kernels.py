@@ -13,7 +13,7 @@ from renderers.raster.kernels import draw_shaded, make_scratch, scaled_camera
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def draw_stack(meshes, class_ids, T_camera_object, present, shading, camera, scratch, q, code, colour, boxes):
+def draw_stack(meshes, class_ids, T_camera_object, present, light, camera, scratch, q, code, colour, boxes):
     """Draw every layer of one scene.
 
     Fills q, code [n hs ws], colour [n hs ws 3] and boxes [n 4] (empty ones for absent objects).
@@ -24,7 +24,7 @@ def draw_stack(meshes, class_ids, T_camera_object, present, shading, camera, scr
         boxes[k, 2] = 0
         boxes[k, 3] = -1
         if present[k]:
-            box = draw_shaded(meshes, class_ids[k], T_camera_object[k], shading[k], camera, scratch, q[k], code[k], colour[k])
+            box = draw_shaded(meshes, class_ids[k], T_camera_object[k], light[k], camera, scratch, q[k], code[k], colour[k])
             for i in range(4):
                 boxes[k, i] = box[i]
 
@@ -63,10 +63,10 @@ def weighted_change(k, box, new_q, new_code, new_rgb, boxes, q, code, colour, ba
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def moved_change(meshes, k, class_id, T, shading, camera, scratch, boxes, q, code, colour, background, samples, weights):
+def moved_change(meshes, k, class_id, T, light, camera, scratch, boxes, q, code, colour, background, samples, weights):
     """``weighted_change`` of slot k drawn with another pose; the last entries of q, code and colour are scratch."""
     n = len(boxes)
-    box = draw_shaded(meshes, class_id, T, shading, camera, scratch, q[n], code[n], colour[n])
+    box = draw_shaded(meshes, class_id, T, light, camera, scratch, q[n], code[n], colour[n])
     return weighted_change(k, box, q[n], code[n], colour[n], boxes, q, code, colour, background, samples, weights)
 
 
@@ -76,9 +76,9 @@ def pose_difference_pass(
     class_ids,
     T_camera_object,
     present,
-    shading,
+    light,
     T_moved,
-    shading_moved,
+    light_moved,
     camera,
     background,
     samples,
@@ -89,9 +89,9 @@ def pose_difference_pass(
     """Sum over prefixes and pixels of weights * (canvas with slot k moved forwards - canvas with slot k moved back).
 
     Args:
-        meshes, class_ids, T_camera_object, present, shading, camera, background, samples, workers: as in ``prefix_pass``.
+        meshes, class_ids, T_camera_object, present, light, camera, background, samples, workers: as in ``prefix_pass``.
         T_moved: [b n p 2 3 4] float32: slot k moved along tangent p, forwards and back.
-        shading_moved: [b n p 2 5] float32.
+        light_moved: [b n p 2 6] float32.
         weights: [b n + 1 h w 3] float32: gradient of a loss with respect to every prefix canvas.
         difference: [b n p] float32, filled.
     """
@@ -106,7 +106,7 @@ def pose_difference_pass(
         boxes = np.empty((slots, 4), np.int64)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
-            draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes)
+            draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], light[b], cam, scratch, q, code, colour, boxes)
             for k in range(slots):
                 for p in range(T_moved.shape[2]):
                     total = 0.0
@@ -116,7 +116,7 @@ def pose_difference_pass(
                             k,
                             class_ids[b, k],
                             T_moved[b, k, p, side],
-                            shading_moved[b, k, p, side],
+                            light_moved[b, k, p, side],
                             cam,
                             scratch,
                             boxes,
@@ -240,11 +240,11 @@ def swap_error_pass(
     class_ids,
     T_camera_object,
     present,
-    shading,
+    light,
     other_class_ids,
     T_other,
     other_present,
-    shading_other,
+    light_other,
     camera,
     background,
     target,
@@ -255,8 +255,8 @@ def swap_error_pass(
     """Squared error of every prefix canvas with one slot's object replaced by an alternative.
 
     Args:
-        meshes, class_ids, T_camera_object, present, shading, camera, background, samples, workers: as in ``prefix_pass``.
-        other_class_ids, T_other, other_present, shading_other: the alternatives, [b n a] and likewise; absent ones leave the slot
+        meshes, class_ids, T_camera_object, present, light, camera, background, samples, workers: as in ``prefix_pass``.
+        other_class_ids, T_other, other_present, light_other: the alternatives, [b n a] and likewise; absent ones leave the slot
             empty.
         target: [b h w 3] float32.
         errors: [b n a n + 1] float32: sum over pixels and channels of (canvas - target)^2; entry m of slot k's alternatives is
@@ -277,13 +277,13 @@ def swap_error_pass(
         total = np.empty(slots + 1)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
-            draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], shading[b], cam, scratch, q, code, colour, boxes)
+            draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], light[b], cam, scratch, q, code, colour, boxes)
             for k in range(slots):
                 residuals_without(k, boxes, q, code, colour, background[b], target[b], samples, residual, total)
                 for a in range(other_class_ids.shape[2]):
                     box = (0, -1, 0, -1)
                     if other_present[b, k, a]:
-                        other, T, shade_other = other_class_ids[b, k, a], T_other[b, k, a], shading_other[b, k, a]
-                        box = draw_shaded(meshes, other, T, shade_other, cam, scratch, q[slots], code[slots], colour[slots])
+                        other, T, other_light = other_class_ids[b, k, a], T_other[b, k, a], light_other[b, k, a]
+                        box = draw_shaded(meshes, other, T, other_light, cam, scratch, q[slots], code[slots], colour[slots])
                     error = errors[b, k, a]
                     replaced_errors(k, box, boxes, q, code, colour, background[b], samples, residual, total, change, error)
