@@ -21,7 +21,7 @@ import tyro
 from assets import load_catalogue
 from inverse_graphics.checkpoints import STATE_FILE, load_guide, load_state
 from inverse_graphics.config import load_dataclass, save_yaml
-from inverse_graphics.evaluation import judge
+from inverse_graphics.evaluation import judge, least_distance_m
 from inverse_graphics.files import write_json
 from inverse_graphics.guides import GuideConfig, GuideSizes, RecurrentGuide
 from inverse_graphics.objectives import UprightPrior
@@ -200,10 +200,11 @@ def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes) ->
     )
 
 
-def bound_prior(scene: SceneConfig) -> UprightPrior:
+def bound_prior(scene: SceneConfig, catalogue: Catalogue) -> UprightPrior:
     """The bound's prior that fits a scene config."""
     objects = scene.objects
-    return UprightPrior(tuple(objects.probabilities), len(scene.classes), objects.x_range_m, objects.y_range_m)
+    apart_m = least_distance_m(catalogue)
+    return UprightPrior(tuple(objects.probabilities), len(scene.classes), objects.x_range_m, objects.y_range_m, apart_m)
 
 
 def examples(stream: SceneStream, device: torch.device) -> Iterator[Example]:
@@ -225,7 +226,7 @@ def train_run(config: Config, setup: Setup, run: Path, state: TrainState) -> Jou
             state,
             examples(stream, setup.device),
             setup.renderer,
-            bound_prior(setup.scene),
+            bound_prior(setup.scene, setup.catalogue),
             training,
             config.objective,
             config.estimator,

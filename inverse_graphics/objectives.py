@@ -37,10 +37,11 @@ from inverse_graphics.types import Objects, View
 
 @dataclass(frozen=True)
 class UprightPrior:
-    """p(count, class, pose) as the bound needs it: independent objects; classes, yaws and positions uniform.
+    """p(count, class, pose) as the bound needs it: classes, yaws and positions uniform, no two origins too near to each other.
 
     The working area has soft edges, Gaussian tails of ``EDGE_M``, so that an object that strays is drawn back instead of lost.
-    That objects do not overlap and are not hidden is left out, which only shifts the bound.
+    Two origins nearer than ``apart_m`` are pushed apart in the same way, which keeps one object from being counted twice.  What
+    that takes from the area, and that objects are not hidden, is left out, which only shifts the bound.
     """
 
     count_probabilities: tuple[float, ...]
@@ -51,6 +52,8 @@ class UprightPrior:
     """Working area along world x."""
     y_range_m: tuple[float, float]
     """Working area along world y."""
+    apart_m: float = 0.0
+    """Least distance of two objects' origins along the table; 0 lets them coincide."""
 
     def position_log_prob(self, xy_m: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
         """Log density of positions, per square metre."""
@@ -60,9 +63,17 @@ class UprightPrior:
         sides = high - low + math.sqrt(2 * math.pi) * EDGE_M
         return (-0.5 * (outside / EDGE_M).square() - sides.log()).sum(-1)
 
+    def apart_log_prob(self, xy_m: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n"]:
+        """What each slot's nearness to the slots before it takes from the log density; 0 where they keep ``apart_m``."""
+        squared = (xy_m[:, :, None] - xy_m[:, None]).square().sum(-1)
+        overlap = F.relu(self.apart_m - (squared + 1e-12).sqrt()) / OVERLAP_M
+        return -0.5 * overlap.square().tril(-1).sum(-1)
+
 
 EDGE_M = 0.005
 """Standard deviation of the prior's tails outside the working area."""
+OVERLAP_M = 0.002
+"""Standard deviation of the prior's tail within ``apart_m`` of another object."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +321,7 @@ def _kl(posterior: Posterior, class_log_q: Tensor, folds: Tensor, prior: Upright
     reading = posterior.reading
     kl_class = (class_log_q.exp() * (class_log_q + math.log(prior.num_classes))).sum(-1)
     entropy_xy = (reading.offset_std_m.log() + 0.5 * (LOG_TWO_PI + 1)).sum(-1)
-    kl_xy = -entropy_xy - prior.position_log_prob(posterior.xy_m)
+    kl_xy = -entropy_xy - prior.position_log_prob(posterior.xy_m) - prior.apart_log_prob(posterior.xy_m)
     bins = reading.yaw_logits.shape[-1]
     log_q = F.log_softmax(reading.yaw_logits, -1)
     within = math.log(4 * math.pi / bins) - reading.yaw_std_rad.log() - 0.5 * (LOG_TWO_PI + 1)

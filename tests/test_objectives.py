@@ -13,6 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Normal
 from inverse_graphics.guides import Posterior, RecurrentGuide
 from inverse_graphics.guides.posterior import yaw_log_prob
 from inverse_graphics.objectives import (
+    OVERLAP_M,
     BoundTerms,
     UprightPrior,
     bound_terms,
@@ -77,6 +78,21 @@ def test_prior_of_positions_is_a_density_with_soft_edges() -> None:
     inside = prior.position_log_prob(torch.tensor([[0.0, 0.01], [-0.09, 0.07], [0.06, 0.04]]))
     assert float(inside[0]) == pytest.approx(float(inside[1]))
     assert float(inside[2] - inside[0]) == pytest.approx(-2.0, rel=1e-3)
+
+
+def test_prior_keeps_origins_apart() -> None:
+    prior = UprightPrior((0.5, 0.5), 2, (-0.1, 0.1), (-0.1, 0.1), apart_m=0.02)
+    xy = torch.tensor([[[0.0, 0.0], [0.012, 0.0], [0.012, 0.016]]], requires_grad=True)
+    cost = prior.apart_log_prob(xy)
+    assert cost[0].tolist() == pytest.approx([0.0, -0.5 * (0.008 / OVERLAP_M) ** 2, -0.5 * (0.004 / OVERLAP_M) ** 2], rel=1e-4)
+    cost[0, 1].backward()
+    assert xy.grad is not None
+    assert xy.grad[0, 1].tolist() == pytest.approx([0.008 / OVERLAP_M**2, 0.0], rel=1e-4)  # uphill is away
+    same = torch.zeros(1, 2, 2, requires_grad=True)
+    prior.apart_log_prob(same).sum().backward()
+    assert same.grad is not None
+    assert bool(torch.isfinite(same.grad).all())
+    assert bool((UprightPrior((0.5, 0.5), 2, (-0.1, 0.1), (-0.1, 0.1)).apart_log_prob(xy) == 0).all())
 
 
 def test_errors_of_prefixes_are_those_of_cut_scenes(case: tuple) -> None:
