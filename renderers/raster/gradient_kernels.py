@@ -146,32 +146,47 @@ def step_gradient(scene, images, a, code_a, seen_a, b, code_b, seen_b, x, y, fir
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def border_pull(scene, images, a, code_a, b, code_b, x, y, dx, dy, first, last, T_grad, surface, vertices_grad):
-    """What the border between two neighbouring samples hands on.
+def locate_border(meshes, class_ids, T, camera, a, code_a, b, code_b, x, y, dx, dy):
+    """Find the border between two neighbouring samples.
 
     Args:
-        scene, images, T_grad, surface, vertices_grad: as in ``scene_gradient``.
+        meshes, class_ids, T, camera: as in ``scene_gradient``.
         a, code_a: slot (-1: background) and code at sample A; likewise at B.
         x, y: place of A.
         dx, dy: way from A to B.
-        first, last: which prefixes show this pair, last excluded.
+
+    Returns:
+        What moves (``border_kernels.NONE``: there is no border), the way to it, its normal (``find_border``); and the last face on
+        A's side, as code and as it is seen, and on B's (of the background: anything).
     """
-    meshes, class_ids, T, _, camera, _, _, _ = scene
     some = a if a >= 0 else b
     some_code, sx, sy, step_x, step_y = (code_a, x, y, dx, dy) if a >= 0 else (code_b, x + dx, y + dy, -dx, -dy)
     other = code_b if a == b else np.int32(-1)
     end_a, seen_a, t_a, edge_a, met = follow(meshes, class_ids[some], some_code, T[some], camera, sx, sy, step_x, step_y, other)
     end_b, seen_b, t_b, edge_b = end_a, seen_a, 1.0 - t_a, edge_a
-    if met:
-        return
-    if a >= 0 and b >= 0:
+    if a >= 0 and b >= 0 and not met:
         other = code_a if a == b else np.int32(-1)
         end_b, seen_b, t_b, edge_b, met = follow(meshes, class_ids[b], code_b, T[b], camera, x + dx, y + dy, -dx, -dy, other)
         t_b = 1.0 - t_b
-        if met:
-            return
-    code_a, code_b = end_a, end_b
+    if met:
+        return NONE, 0.5, 0.0, 0.0, end_a, seen_a, end_b, seen_b
     what, way, nx, ny = find_border(a >= 0, seen_a, t_a, edge_a, b >= 0, seen_b, t_b, edge_b, x, y, dx, dy)
+    return what, way, nx, ny, end_a, seen_a, end_b, seen_b
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def border_pull(scene, images, a, code_a, b, code_b, x, y, dx, dy, first, last, T_grad, surface, vertices_grad):
+    """What the border between two neighbouring samples hands on.
+
+    Args:
+        scene, images, T_grad, surface, vertices_grad: as in ``scene_gradient``.
+        a, code_a, b, code_b, x, y, dx, dy: as in ``locate_border``.
+        first, last: which prefixes show this pair, last excluded.
+    """
+    meshes, class_ids, T, _, camera, _, _, _ = scene
+    what, way, nx, ny, code_a, seen_a, code_b, seen_b = locate_border(
+        meshes, class_ids, T, camera, a, code_a, b, code_b, x, y, dx, dy
+    )
     if what == NONE:
         return
     u, v = x + way * dx, y + way * dy

@@ -26,6 +26,7 @@ from renderers.raster.inputs import (
     to_numpy,
 )
 from renderers.raster.meshes import PackedMeshes, pack_meshes
+from renderers.raster.normal_equations import NormalEquations, normal_equations
 from renderers.raster.scene_kernels import layers_pass
 from renderers.raster.stack_kernels import swap_error_pass
 from renderers.tangents import Tangents, tangent_basis
@@ -176,6 +177,25 @@ class RasterRenderer:
                 errors,
             )
         return from_numpy(errors, batch, objects.T_world_object)
+
+    def normal_equations(self, objects: Objects, view: View, residual_rgb: Float[Tensor, "*b h w 3"]) -> NormalEquations:
+        """J^T r and J^T J of each object's motions, for Gauss-Newton; J is the analytic derivative of ``render(...).rgb``.
+
+        Args:
+            objects: [*b n] what stands where; absent ones get zeros.
+            view: [*b] how it is looked at.
+            residual_rgb: r, for example the image less the one to match.
+
+        Raises:
+            ValueError: what ``check_scene`` refuses, or a residual of another shape than the image.
+        """
+        check_scene(objects, view, self.catalogue)
+        if residual_rgb.shape != view.background_rgb.shape:
+            raise ValueError(
+                f"residual_rgb: expected {tuple(view.background_rgb.shape)}, got {tuple(residual_rgb.shape)}; "
+                "subtract images of the same camera"
+            )
+        return normal_equations(self._meshes, objects, view, self.samples_per_axis, self._basis, residual_rgb)
 
     def _differentiable(self, function: Any, objects: Objects, view: View, surfaces: Surfaces | None) -> Any:
         """Apply one of the functions of ``images``; the batch dimensions of what comes back are one."""
