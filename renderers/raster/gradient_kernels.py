@@ -156,8 +156,8 @@ def locate_border(meshes, class_ids, T, camera, a, code_a, b, code_b, x, y, dx, 
         dx, dy: way from A to B.
 
     Returns:
-        What moves (``border_kernels.NONE``: there is no border), the way to it, its normal (``find_border``); and the last face on
-        A's side, as code and as it is seen, and on B's (of the background: anything).
+        What moves (``border_kernels.NONE``: there is no border), the way to it, its normal (``find_border``); and the last face
+        on A's side, as code and as it is seen, and on B's (of the background: anything).
     """
     some = a if a >= 0 else b
     some_code, sx, sy, step_x, step_y = (code_a, x, y, dx, dy) if a >= 0 else (code_b, x + dx, y + dy, -dx, -dy)

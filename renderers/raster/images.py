@@ -110,11 +110,12 @@ class RenderedImages(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Hand the gradient on."""
-        call = ctx.call
-        weights_rgb = to_numpy(grads[0])[:, None]
-        total = image_gradient(ctx, call, call.samples, max(call.size[1], 1), weights_rgb=weights_rgb)
+        call, slots = ctx.call, ctx.call.size[1]
+        if slots == 0:
+            return None, None, None, grads[0], *([None] * (len(ctx.saved_tensors) - 3))
+        total = image_gradient(ctx, call, call.samples, slots, weights_rgb=to_numpy(grads[0])[:, None])
         if bool(grads[1].any()):
-            by_depth = image_gradient(ctx, call, 1, max(call.size[1], 1), weights_depth=to_numpy(grads[1]))
+            by_depth = image_gradient(ctx, call, 1, slots, weights_depth=to_numpy(grads[1]))
             total = tuple(a if b is None else b if a is None else a + b for a, b in zip(total, by_depth, strict=True))
         return (None, *total)
 

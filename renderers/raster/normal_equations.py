@@ -37,10 +37,9 @@ def normal_equations(
 ) -> NormalEquations:
     """Draw, differentiate forwards and sum; see ``RasterRenderer.normal_equations``."""
     batch = tuple(objects.class_ids.shape[:-1])
-    motion, light_motion = _motions(objects, view, basis)
-    arrays = [flatten(x, len(batch)).to("cpu", torch.float64).contiguous().numpy() for x in (motion, light_motion)]
-    gradient = np.zeros(arrays[0].shape[:3])
-    hessian = np.zeros((*gradient.shape, gradient.shape[-1]))
+    motion, light_motion = (flatten(x, len(batch)).to("cpu", torch.float64) for x in _motions(objects, view, basis))
+    gradient = np.zeros(tuple(motion.shape[:3]))
+    hessian = np.zeros((*motion.shape[:3], motion.shape[2]))
     with KERNEL_LOCK:
         normal_pass(
             meshes,
@@ -49,7 +48,8 @@ def normal_equations(
             to_numpy(flatten(view.background_rgb, len(batch))),
             samples,
             workers(),
-            *arrays,
+            motion.contiguous().numpy(),
+            light_motion.contiguous().numpy(),
             to_numpy(flatten(residual_rgb, len(batch))),
             gradient,
             hessian,

@@ -152,7 +152,8 @@ def normal_pass(
     """J^T r and J^T J of every object's motions.
 
     Args:
-        meshes, class_ids, T_camera_object, present, light, camera, background, samples, workers: as in ``image_kernels.render_pass``.
+        meshes, class_ids, T_camera_object, present, light, camera, background, samples, workers: as in
+            ``image_kernels.render_pass``.
         motion: [b n p 3 4] float64, derivatives of T_camera_object.
         light_motion: [b n p 3] float64, derivatives of the light in the objects' frames.
         residual: [b h w 3] float32, r.

@@ -201,6 +201,9 @@ class RasterRenderer:
         """Apply one of the functions of ``images``; the batch dimensions of what comes back are one."""
         if surfaces is not None:
             self._check_surfaces(surfaces)
+        # the poses of absent objects mean nothing, and may be no numbers
+        T = torch.where(objects.present[..., None, None], objects.T_world_object, torch.eye(4).to(objects.T_world_object))
+        objects = Objects(objects.class_ids, T, objects.present)
         call = make_call(self._meshes, objects, view, self.samples_per_axis, surfaces)
         background = flatten(view.background_rgb, objects.class_ids.dim() - 1)
         parts = () if surfaces is None else (surfaces.vertices_m, surfaces.corner_rgb, surfaces.corner_normals)
