@@ -1,52 +1,49 @@
-"""Renderers side by side in one run: images of a batch, and what a training step asks of a renderer.
+"""Renderers side by side in one run: raster, PyTorch3D and Open3D on the same scenes.
 
     python benchmarks/renderers.py --json renderers.json
 
-Both backends draw the same scenes in turn, so that whatever else the machine does falls on both.  Times are medians over the
-repeats after a warm-up of one scene; ratios are throughputs, ``raster_over_x`` = seconds of x / seconds of raster.  PyTorch3D
-draws hard layers, differenced by ``FiniteDifferenceRenderer`` where a gradient is wanted, and merges them through
-``compositing``; raster has passes of its own (``StackRenderer``).  Of simple shapes, all present:
+All sides draw in turn on the same cores, so that whatever else the machine does falls on all of them.  Times are medians (and
+minima) after a warm-up; ratios are times, ``raster_over_x`` = seconds of x / seconds of raster.  PyTorch3D and the ray caster
+take one sample a pixel; ``raster`` takes one too and ``raster_2x2`` four.
 
-- ``forward``: colour, depth, ids and visibility of every scene;
-- ``bound``: the images of all prefixes, their gradient to every pose, and the errors of all prefixes with each object replaced by
-  each class;
-- ``gradient`` (with ``--soft``): the image and its gradient to every pose, PyTorch3D in its soft mode.
+- ``forward``: colour, depth and ids of every scene.  PyTorch3D's hard rasteriser and Phong shader; Open3D's ray caster gives
+  depth and ids only; ``open3d`` builds its tree anew, as moving objects ask for in every step, ``open3d_cast`` does not.
+- ``forward_backward``: the image and the gradient of its squared error to every pose.  PyTorch3D's hard gradient knows no
+  silhouettes; its soft one blurs them over the ten nearest faces.
+- ``large_...``: the same of a single large image of detailed meshes.  PyTorch3D tests every pixel against every triangle there:
+  it draws as many of the objects as fit into a minute, all or one or none, and the side's name says how many.
+- ``air_step_renderer``: what a training step on the bound asks for: all prefixes, their pose gradients, the errors of all
+  prefixes with each object replaced by each class.
+- ``training_step_...`` (with ``--training-step``): see benchmarks/training_step.py.
 
-Of the default experiment's own scenes (``--scene``), as its training asks for them:
-
-- ``training_step_sleep``: generate a batch, scenes redrawn until every object is seen;
-- ``training_step_bound``: prefixes, their gradient, and the errors with each slot's class and yaw bin replaced.
+With ``--device cuda`` the GPU's twin of raster runs against PyTorch3D on the same GPU: all but the large image and Open3D.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
+if __name__ == "__main__":
+    # python put benchmarks/ first, where this file would be taken for the package of the same name
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 import torch
-import trimesh
 import tyro
 from torch import Tensor
 
-# python put benchmarks/ first, where this file would be taken for the package of the same name
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from assets import load_catalogue
-from inverse_graphics.compositing import prefix_images, swap_errors
+from benchmarks import open3d_scene, pytorch3d_scene, tasks
+from benchmarks.timing import Job, Times, race, use_cores
+from benchmarks.training_step import PARTS, race_training_step
 from inverse_graphics.guides import GuideSizes
-from inverse_graphics.poses import look_at, upright_pose
 from inverse_graphics.protocols import Renderer
-from inverse_graphics.types import Camera, Catalogue, Light, Mesh, Objects, View, map_tensors
-from renderers import FiniteDifferenceRenderer, RasterRenderer
-from renderers.pytorch3d import PyTorch3DRenderer
-from scenes import ScenePrior, generate, load_scene_config
+from inverse_graphics.types import Catalogue, Objects, View, map_tensors
+from renderers import load_renderer
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,12 @@ class Settings:
 
     json: Path | None = None
     """Where to write the figures."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where both sides draw."""
+    cores: int = 2
+    """Processor cores that everything runs on."""
+    gradient: Literal["analytic", "finite-difference"] = "analytic"
+    """How raster takes pose gradients."""
     scenes: int = 64
     """Scenes in a batch."""
     size: int = 64
@@ -62,45 +65,36 @@ class Settings:
     objects: int = 3
     """Objects a scene, all present."""
     triangles: int = 320
-    """Triangles of each mesh: 20, 80, 320, 1280 or 5120."""
-    samples: int = 2
-    """Antialiasing: samples a pixel along each axis."""
+    """Triangles of each mesh: 20, 80, 320, 1280, 5120, 20480, ..."""
     repeats: int = 5
-    """Timed runs of each forward pass."""
-    bound_repeats: int = 1
-    """Timed runs of each bound; 0 leaves it out."""
+    """Turns of each side, forward."""
+    gradient_repeats: int = 3
+    """Turns of each side with gradients."""
+    large: bool = True
+    """Whether to draw the large image too."""
+    large_size: tuple[int, int] = (640, 480)
+    """Its width and height in pixels."""
+    large_objects: int = 5
+    """Its objects."""
+    large_triangles: int = 20480
+    """Triangles of each of them."""
+    training_step: bool = False
+    """Whether to time a training step on a scene config's scenes too; PyTorch3D needs minutes for it."""
+    training_step_scenes_pytorch3d: int = 4
+    """Scenes that PyTorch3D draws of it; raster draws a whole batch."""
     scene: Path = Path(__file__).resolve().parent.parent / "scenes" / "tabletop.yaml"
     """Scene config of the training step."""
     yaw_bins: int = GuideSizes().yaw_bins
-    """Yaw bins whose alternatives a training step on the bound compares; the guide's default."""
-    step_repeats: int = 1
-    """Timed runs of each part of a training step; 0 leaves it out."""
-    soft: bool = False
-    """Whether to time PyTorch3D's soft mode too (bound_repeats times)."""
+    """Yaw bins whose alternatives the training step compares; the guide's default."""
     seed: int = 0
     """Seed of the scenes."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """A batch of scenes to draw and compare."""
+Figures = dict[str, float | int | str]
+"""What is reported: flat, units in the keys."""
 
-    objects: Objects
-    """[b n] the stack."""
-    alternatives: Objects
-    """[b n a] what may stand in each slot instead."""
-    view: View
-    """[b] views."""
-    target_rgb: Tensor
-    """[b h w 3] images to compare with."""
-
-    def first(self, scenes: int) -> Task:
-        """The first scenes of it."""
-        return map_tensors(lambda tensor: tensor[:scenes], self)
-
-
-Job = Callable[[int], None]
-"""Does its work for that many scenes."""
+PATIENCE_S = 60.0
+"""Longest run of PyTorch3D on the large image."""
 
 
 def main(settings: Settings) -> None:
@@ -108,193 +102,177 @@ def main(settings: Settings) -> None:
 
     Raises:
         ValueError: a number of triangles that no subdivided icosahedron has.
+        BackendMissingError: a side's package is not installed.
     """
-    seconds = race_shapes(settings)
-    if settings.step_repeats:
-        seconds |= race_training_step(settings)
-    report(settings, seconds)
+    cores = use_cores(settings.cores)
+    figures = describe(settings, cores)
+    seconds = race_batch(settings, figures)
+    if settings.large and settings.device == "cpu":
+        spent_s = seconds["forward"]["pytorch3d_hard"].median_s
+        pair_s = spent_s / (settings.scenes * settings.size**2 * settings.objects * settings.triangles)
+        seconds |= race_large(settings, figures, pair_s)
+    print(f"{'part':<24} {'side':<28} {'median s':>10} {'min s':>10} {'runs':>6} {'raster is faster by':>20}")
+    report(figures, seconds)
+    if settings.training_step and settings.device == "cpu":
+        scenes = {"raster": settings.scenes, "pytorch3d": settings.training_step_scenes_pytorch3d}
+        seconds = race_training_step(settings.scene, scenes, settings.yaw_bins, 1, settings.seed)
+        figures |= {"training_step_scene": settings.scene.name, "training_step_pytorch3d_scenes": scenes["pytorch3d"]}
+        report(figures, {part: per_scene(seconds[part], scenes) for part in PARTS}, unit="s_per_scene")
+    if settings.json is not None:
+        settings.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def race_shapes(settings: Settings) -> dict[str, dict[str, float]]:
-    """Seconds of each part and backend, of simple shapes."""
-    catalogue = build_catalogue(settings.triangles)
-    objects, view = sample_scenes(settings)
-    raster, hard = RasterRenderer(catalogue, settings.samples), PyTorch3DRenderer(catalogue, settings.samples)
-    stepped = FiniteDifferenceRenderer(hard)
-    task = Task(objects, class_alternatives(objects, len(catalogue)), view, raster.render(objects, view).rgb.detach().roll(1, 0))
-    forward = {"raster": forward_job(raster, task), "pytorch3d_hard": forward_job(hard, task)}
-    seconds = {"forward": race(forward, settings.scenes, settings.repeats)}
-    if settings.bound_repeats:
-        bound = {"raster": bound_job(raster, task), "pytorch3d_hard": bound_job(stepped, task)}
-        seconds["bound"] = race(bound, settings.scenes, settings.bound_repeats)
-    if settings.soft and settings.bound_repeats:
-        soft = PyTorch3DRenderer(catalogue, settings.samples, mode="soft")
-        gradient = {"raster": gradient_job(raster, task), "pytorch3d_soft": gradient_job(soft, task)}
-        seconds["gradient"] = race(gradient, settings.scenes, settings.bound_repeats)
-    return seconds
-
-
-def race_training_step(settings: Settings) -> dict[str, dict[str, float]]:
-    """Seconds that a training step on a scene config's scenes spends in each backend."""
-    config = load_scene_config(settings.scene)
-    catalogue = load_catalogue(config.catalogue, config.classes)
-    prior = ScenePrior(config, catalogue)
-    raster, hard = RasterRenderer(catalogue, config.samples_per_axis), PyTorch3DRenderer(catalogue, config.samples_per_axis)
-    stepped = FiniteDifferenceRenderer(hard)
-    batch = generate(prior, raster, settings.seed, range(settings.scenes))
-    truth = batch.scene.objects
-    # the bound draws every slot, present or not, away from the truth
-    T = truth.T_world_object.clone()
-    T[..., :2, 3] += 0.01
-    objects = Objects(truth.class_ids, T, torch.ones_like(truth.present))
-    others = step_alternatives(objects, len(catalogue), settings.yaw_bins)
-    task = Task(objects, others, batch.scene.view, batch.image.rgb.detach())
-    sleep = {"raster": sleep_job(prior, raster, settings.seed), "pytorch3d_hard": sleep_job(prior, hard, settings.seed)}
-    bound = {"raster": bound_job(raster, task), "pytorch3d_hard": bound_job(stepped, task)}
+def race_batch(settings: Settings, figures: Figures) -> dict[str, dict[str, Times]]:
+    """Time everything that is done to the batch of small scenes; adds to the figures what is known of the scenes themselves."""
+    device = torch.device(settings.device)
+    catalogue = tasks.build_catalogue(settings.triangles)
+    objects, view = tasks.sample_scenes(settings.scenes, settings.objects, settings.size, settings.size, settings.seed)
+    raster = {1: build_raster(settings, catalogue, 1), 2: build_raster(settings, catalogue, 2)}
+    objects, view = map_tensors(lambda tensor: tensor.to(device), objects), map_tensors(lambda tensor: tensor.to(device), view)
+    task = tasks.build_task(raster[1], objects, view)
+    hard = pytorch3d_scene.prepare(catalogue, objects, view, "hard")
+    soft = pytorch3d_scene.prepare(catalogue, objects, view, "soft")
+    T = objects.T_world_object
+    forward: dict[str, Job] = {
+        "raster": partial(tasks.draw, raster[1], task),
+        "raster_2x2": partial(tasks.draw, raster[2], task),
+        "pytorch3d_hard": partial(pytorch3d_scene.draw_forward, hard, T),
+    }
+    if settings.device == "cpu":
+        forward |= open3d_jobs(catalogue, objects, view)
+    backward: dict[str, Job] = {
+        "raster": partial(tasks.draw_gradient, raster[1], task),
+        "raster_2x2": partial(tasks.draw_gradient, raster[2], task),
+        "pytorch3d_hard": partial(pytorch3d_scene.draw_gradient, hard, T, task.target_rgb),
+        "pytorch3d_soft": partial(pytorch3d_scene.draw_gradient, soft, T, task.target_rgb),
+    }
+    others = tasks.class_alternatives(objects, len(catalogue))
+    step: dict[str, Job] = {name: partial(tasks.judge, raster[n], task, others) for name, n in (("raster", 1), ("raster_2x2", 2))}
+    figures["object_size_mean_px"] = tasks.object_size_px(raster[1], task)
+    figures |= agreement(raster[1], task, hard, catalogue)
     return {
-        "training_step_sleep": race(sleep, settings.scenes, settings.step_repeats),
-        "training_step_bound": race(bound, settings.scenes, settings.step_repeats),
+        "forward": race(forward, settings.repeats, device),
+        "forward_backward": race(backward, settings.gradient_repeats, device),
+        "air_step_renderer": race(step, settings.gradient_repeats, device),
     }
 
 
-def race(jobs: dict[str, Job], scenes: int, repeats: int) -> dict[str, float]:
-    """Median seconds of each job, run in turn; one scene comes first, so that nothing is compiled while the clock runs."""
-    for job in jobs.values():
-        job(1)
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job(scenes)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+def race_large(settings: Settings, figures: Figures, pair_s: float) -> dict[str, dict[str, Times]]:
+    """Time one large image; ``pair_s`` are the seconds that PyTorch3D took for a pixel and a triangle of the small ones."""
+    catalogue = tasks.build_catalogue(settings.large_triangles)
+    width_px, height_px = settings.large_size
+    count = settings.large_objects
+    objects, view = tasks.sample_scenes(1, count, width_px, height_px, settings.seed)
+    raster = {1: build_raster(settings, catalogue, 1), 2: build_raster(settings, catalogue, 2)}
+    task = tasks.build_task(raster[1], objects, view)
+    figures["large_object_size_mean_px"] = tasks.object_size_px(raster[1], task)
+    forward: dict[str, Job] = {
+        "raster": partial(tasks.draw, raster[1], task),
+        "raster_2x2": partial(tasks.draw, raster[2], task),
+        **open3d_jobs(catalogue, objects, view),
+    }
+    backward: dict[str, Job] = {
+        "raster": partial(tasks.draw_gradient, raster[1], task),
+        "raster_2x2": partial(tasks.draw_gradient, raster[2], task),
+    }
+    seconds = {
+        "large_forward": race(forward, settings.repeats),
+        "large_forward_backward": race(backward, settings.gradient_repeats),
+    }
+    object_s = pair_s * width_px * height_px * settings.large_triangles
+    drawn = count if count * object_s <= PATIENCE_S else int(object_s <= PATIENCE_S)
+    figures["large_pytorch3d_hard_objects"] = drawn
+    if drawn:
+        some = Objects(objects.class_ids[:, :drawn], objects.T_world_object[:, :drawn], objects.present[:, :drawn])
+        hard = pytorch3d_scene.prepare(catalogue, some, view, "hard")
+        job = partial(pytorch3d_scene.draw_forward, hard, some.T_world_object)
+        name = f"pytorch3d_hard_{drawn}_of_{count}_objects"
+        seconds["large_forward"] |= race({name: job}, 1, warm_up=False)
+    return seconds
 
 
-def forward_job(renderer: Renderer, task: Task) -> Job:
-    """Render without gradients."""
-
-    def job(scenes: int) -> None:
-        some = task.first(scenes)
-        with torch.no_grad():
-            renderer.render(some.objects, some.view)
-
-    return job
+def build_raster(settings: Settings, catalogue: Catalogue, samples_per_axis: int) -> Renderer:
+    """Raster with gradients to all of a pose, on the settings' device."""
+    name = "raster" if settings.device == "cpu" else "raster-cuda"
+    return load_renderer(name, catalogue, samples_per_axis, settings.gradient, tangents="full")
 
 
-def sleep_job(prior: ScenePrior, renderer: Renderer, seed: int) -> Job:
-    """Generate a training batch."""
+def open3d_jobs(catalogue: Catalogue, objects: Objects, view: View) -> dict[str, Job]:
+    """The ray caster, with and without building its tree."""
+    scenes = open3d_scene.prepare(catalogue, objects, view, torch.get_num_threads())
+    built = open3d_scene.build(scenes, objects.T_world_object)
 
-    def job(scenes: int) -> None:
-        with torch.no_grad():
-            generate(prior, renderer, seed, range(scenes))
+    def build_and_cast() -> None:
+        open3d_scene.cast(scenes, open3d_scene.build(scenes, objects.T_world_object))
 
-    return job
+    def build() -> None:
+        open3d_scene.build(scenes, objects.T_world_object)
 
+    def cast() -> None:
+        open3d_scene.cast(scenes, built)
 
-def class_alternatives(objects: Objects, classes: int) -> Objects:
-    """Every class in every slot's pose."""
-    *batch, slots = objects.class_ids.shape
-    return Objects(
-        torch.arange(classes).expand(*batch, slots, classes),
-        objects.T_world_object[..., None, :, :].expand(*batch, slots, classes, 4, 4),
-        objects.present[..., None].expand(*batch, slots, classes),
-    )
+    return {"open3d": build_and_cast, "open3d_build": build, "open3d_cast": cast}
 
 
-def step_alternatives(objects: Objects, classes: int, yaw_bins: int) -> Objects:
-    """Every class in every slot's pose, then every slot's class at each yaw bin."""
-    every = class_alternatives(objects, classes)
-    turn = upright_pose(torch.zeros(yaw_bins, 2), torch.arange(yaw_bins) * (2 * math.pi / yaw_bins))
-    shape = (*objects.class_ids.shape, yaw_bins)
-    return Objects(
-        torch.cat([every.class_ids, objects.class_ids[..., None].expand(shape)], -1),
-        torch.cat([every.T_world_object, objects.T_world_object[..., None, :, :] @ turn], -3),
-        torch.cat([every.present, objects.present[..., None].expand(shape)], -1),
-    )
+def agreement(renderer: Renderer, task: tasks.Task, hard: pytorch3d_scene.PyTorch3DScenes, catalogue: Catalogue) -> Figures:
+    """How far the sides draw the same: share of pixels of the same object, and differences of colour and depth there."""
+    with torch.no_grad():
+        truth = renderer.render(task.objects, task.view)
+        drawn = pytorch3d_scene.draw(hard, task.objects.T_world_object)
+    figures: Figures = {"pytorch3d_hard_rgb_difference_mean": float((drawn.rgb - truth.rgb).abs().mean())}
+
+    def compare(side: str, depth_m: Tensor, object_ids: Tensor) -> None:
+        same = object_ids == truth.object_ids
+        covered = same & (object_ids >= 0)
+        figures[f"{side}_same_object_share"] = float(same.float().mean())
+        if covered.any():
+            figures[f"{side}_depth_difference_median_m"] = float((depth_m - truth.depth_m).abs()[covered].median())
+
+    compare("pytorch3d_hard", drawn.depth_m, drawn.object_ids)
+    if task.target_rgb.device.type == "cpu":
+        scenes = open3d_scene.prepare(catalogue, task.objects, task.view, torch.get_num_threads())
+        compare("open3d", *open3d_scene.cast(scenes, open3d_scene.build(scenes, task.objects.T_world_object)))
+    return figures
 
 
-def bound_job(renderer: Renderer, task: Task) -> Job:
-    """Prefix images, the gradient of their errors to the poses, and the errors of all alternatives."""
-
-    def job(scenes: int) -> None:
-        some = task.first(scenes)
-        objects = replace(some.objects, T_world_object=some.objects.T_world_object.clone().requires_grad_())
-        images = prefix_images(renderer, objects, some.view)
-        (images - some.target_rgb[..., None, :, :, :]).square().sum().backward()
-        swap_errors(renderer, some.objects, some.alternatives, some.view, some.target_rgb)
-
-    return job
-
-
-def gradient_job(renderer: Renderer, task: Task) -> Job:
-    """The image and the gradient of its error to the poses."""
-
-    def job(scenes: int) -> None:
-        some = task.first(scenes)
-        objects = replace(some.objects, T_world_object=some.objects.T_world_object.clone().requires_grad_())
-        (renderer.render(objects, some.view).rgb - some.target_rgb).square().sum().backward()
-
-    return job
+def describe(settings: Settings, cores: int) -> Figures:
+    """Settings and versions."""
+    left_out = ("json", "size", "large", "large_size", "training_step", "training_step_scenes_pytorch3d", "scene", "cores")
+    setup: Figures = {key: value for key, value in asdict(settings).items() if key not in left_out}
+    setup |= {"size_px": settings.size, "cores": cores}
+    setup |= {"large_width_px": settings.large_size[0], "large_height_px": settings.large_size[1]}
+    for package in ("torch", "numba", "open3d", "easypytorch3d"):
+        try:
+            setup[f"{package}_version"] = version(package)
+        except PackageNotFoundError:
+            setup[f"{package}_version"] = "own build or none"
+    if settings.device == "cuda":
+        setup["gpu"] = torch.cuda.get_device_name()
+    return setup
 
 
-def report(settings: Settings, seconds: dict[str, dict[str, float]]) -> None:
-    """Print the table and write the JSON file: flat, with units in the keys."""
-    figures: dict[str, float | int] = {}
-    print(f"{'part':<20} {'backend':<16} {'seconds':>10} {'scenes/s':>10} {'raster is faster by':>20}")
-    for part, times in seconds.items():
-        for name, value in times.items():
-            ratio = value / times["raster"]
-            figures[f"{name}_{part}_s"] = value
-            figures[f"{name}_{part}_scenes_per_s"] = settings.scenes / value
-            if name != "raster":
-                figures[f"raster_over_{name}_{part}"] = ratio
-            print(f"{part:<20} {name:<16} {value:>10.4f} {settings.scenes / value:>10.1f} {ratio:>19.1f}x")
-    if settings.json is not None:
-        setup = {key: value for key, value in asdict(settings).items() if key not in ("json", "size", "scene")}
-        setup |= {"scene": settings.scene.name}
-        versions = {"torch_version": torch.__version__, "torch_threads": torch.get_num_threads()}
-        settings.json.write_text(json.dumps({**figures, **setup, "size_px": settings.size, **versions}, indent=2) + "\n")
+def per_scene(times: dict[str, Times], scenes: dict[str, int]) -> dict[str, Times]:
+    """Times a scene where sides drew different numbers of them."""
+    return {side: Times(one.median_s / scenes[side], one.min_s / scenes[side], one.runs) for side, one in times.items()}
 
 
-def build_catalogue(triangles: int) -> Catalogue:
-    """Three closed shapes of the same number of triangles.
-
-    Raises:
-        ValueError: not 20 * 4^k.
-    """
-    subdivisions = round(math.log(max(triangles, 1) / 20, 4))
-    if subdivisions < 0 or 20 * 4**subdivisions != triangles:
-        raise ValueError(f"triangles: expected 20, 80, 320, 1280 or 5120, received {triangles}; take the nearest of them")
-    shapes = {"ball": ((1.0, 1.0, 1.0), True), "egg": ((0.8, 0.8, 1.4), True), "stone": ((1.3, 0.7, 0.6), False)}
-    meshes: list[Mesh] = []
-    for i, (name, (scale, smooth)) in enumerate(shapes.items()):
-        shape = trimesh.creation.icosphere(subdivisions, 0.05)
-        shape.apply_scale(scale)
-        shape.apply_translation([0, 0, -shape.bounds[0, 2]])
-        normals = shape.vertex_normals[shape.faces] if smooth else np.repeat(shape.face_normals[:, None], 3, 1)
-        rgb = np.full((triangles, 3, 3), 0.3, np.float32)
-        rgb[..., i] = 0.8
-        vertices, faces = shape.vertices.astype(np.float32), shape.faces.astype(np.int32)
-        meshes.append(Mesh(name, vertices, faces, rgb, normals.astype(np.float32), watertight=True))
-    return Catalogue(tuple(meshes))
-
-
-def sample_scenes(settings: Settings) -> tuple[Objects, View]:
-    """Upright objects on a table of 0.4 m, seen from 0.8 m at 45 degrees."""
-    generator = torch.Generator().manual_seed(settings.seed)
-    shape = (settings.scenes, settings.objects)
-    xy_m = torch.rand(*shape, 2, generator=generator) * 0.4 - 0.2
-    yaw_rad = torch.rand(shape, generator=generator) * 2 * math.pi
-    class_ids = torch.randint(3, shape, generator=generator)
-    objects = Objects(class_ids, upright_pose(xy_m, yaw_rad), torch.ones(shape, dtype=torch.bool))
-    n, size = settings.scenes, settings.size
-    T_camera_world = look_at(torch.tensor([0.0, -0.57, 0.57]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
-    focal_px, centre_px = 1.3 * size, size / 2
-    K_px = torch.tensor([[focal_px, 0.0, centre_px], [0.0, focal_px, centre_px], [0.0, 0.0, 1.0]])
-    direction = torch.nn.functional.normalize(torch.tensor([0.3, -0.5, 0.8]), dim=0).expand(n, 3)
-    light = Light(direction, torch.full((n,), 0.4), torch.full((n,), 0.6))
-    camera = Camera(K_px.expand(n, 3, 3), T_camera_world.expand(n, 4, 4), size, size)
-    return objects, View(camera, light, torch.full((n, size, size, 3), 0.2))
+def report(figures: Figures, seconds: dict[str, dict[str, Times]], unit: str = "s") -> None:
+    """Print rows of the table, and add times and ratios to the figures."""
+    for part, sides in seconds.items():
+        for side, times in sides.items():
+            figures |= {f"{side}_{part}_{unit}": times.median_s, f"{side}_{part}_min_{unit}": times.min_s}
+            ratio = times.median_s / sides["raster"].median_s
+            print(f"{part:<24} {side:<28} {times.median_s:>10.5f} {times.min_s:>10.5f} {times.runs:>6} {ratio:>19.2f}x")
+            for own in ("raster", "raster_2x2"):
+                if own in sides and not side.startswith("raster") and not side.endswith("_build"):
+                    figures[f"{own}_over_{side}_{part}"] = times.median_s / sides[own].median_s
+        if part == "forward_backward":
+            drawn = int(figures["scenes"]) * int(figures["objects"])
+            for own in ("raster", "raster_2x2"):
+                figures[f"{own}_object_images_per_second_with_gradient"] = drawn / sides[own].median_s
+        if part == "air_step_renderer":
+            figures["air_step_renderer_1x1_ms"] = sides["raster"].median_s * 1e3
+            figures["air_step_renderer_ms"] = sides["raster_2x2"].median_s * 1e3
 
 
 if __name__ == "__main__":
