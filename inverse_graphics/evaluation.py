@@ -60,15 +60,16 @@ def judge(
         recount_sigma: noise for judging the count again by rendering (``inference.recount``); None trusts the guide.
     """
     guide.eval()
+    apart_m = least_distance_m(catalogue)
     scenes: list[Scene] = []
     images: list[RenderOutput] = []
     inferred: list[Inference] = []
     rerendered: list[RenderOutput] = []
     for scene, image in batches:
         camera = map_tensors(lambda tensor: tensor.to(device), scene.view.camera)
-        inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, image.rgb.to(device), camera, looks))
+        inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, image.rgb.to(device), camera, looks, apart_m))
         if recount_sigma is not None:
-            inference = recount(inference, renderer, scene.view, image.rgb, recount_sigma, least_distance_m(catalogue))
+            inference = recount(inference, renderer, scene.view, image.rgb, recount_sigma, apart_m)
         scenes.append(scene)
         images.append(image)
         inferred.append(inference)

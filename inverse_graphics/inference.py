@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from inverse_graphics.guides.posterior import Posterior, count_log_probabilities
 from inverse_graphics.guides.recurrent import RecurrentGuide
 from inverse_graphics.poses import upright_pose
 from inverse_graphics.protocols import Renderer
-from inverse_graphics.types import Camera, Objects, View, stack_tensors
+from inverse_graphics.types import Camera, Objects, View
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,9 @@ def _first_slots(count_probabilities: Float[Tensor, "b n_plus_1"]) -> Bool[Tenso
     return slots < count_probabilities.argmax(-1)[:, None]
 
 
-def infer(guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Camera, looks: int = 3) -> Inference:
+def infer(
+    guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Camera, looks: int = 3, apart_m: float = 0.0
+) -> Inference:
     """Infer the most probable scene of each image.
 
     Args:
@@ -59,9 +60,10 @@ def infer(guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Ca
         image_rgb: linear colours, 0..1.
         camera: [b] cameras.
         looks: glimpses a step; more refine the position.
+        apart_m: origins of objects are at least this far apart; a step that finds an object again looks elsewhere.
     """
     with torch.no_grad():
-        return most_probable(guide(image_rgb, camera, looks=looks))
+        return most_probable(guide(image_rgb, camera, looks=looks, apart_m=apart_m))
 
 
 def recount(
@@ -108,8 +110,3 @@ IMPOSSIBLE = 1e6
 """Nats taken off a count that cannot be."""
 MIN_COUNT_PROBABILITY = 1e-3
 """The guide's doubt of a count that ``recount`` respects at most."""
-
-
-def infer_batches(guide: RecurrentGuide, batches: Iterable[tuple[Float[Tensor, "_ h w 3"], Camera]], looks: int = 3) -> Inference:
-    """``infer`` over batches, joined."""
-    return stack_tensors([infer(guide, image_rgb, camera, looks) for image_rgb, camera in batches])

@@ -207,3 +207,18 @@ def stack_tensors(values: list[T], dim: int = 0) -> T:
         changes = {f.name: stack_tensors([getattr(v, f.name) for v in values], dim) for f in dataclasses.fields(first)}
         return dataclasses.replace(first, **changes)
     return first
+
+
+def where_tensors(mask: Bool[Tensor, "b"], chosen: T, other: T) -> T:
+    """Take ``chosen`` where a mask over the first dimension holds, else ``other``; of dataclasses and tuples of tensors."""
+    if isinstance(chosen, Tensor):
+        assert isinstance(other, Tensor)
+        return torch.where(mask.reshape(-1, *[1] * (chosen.dim() - 1)), chosen, other)  # type: ignore[return-value]
+    if isinstance(chosen, tuple):
+        assert isinstance(other, tuple)
+        return tuple(where_tensors(mask, a, b) for a, b in zip(chosen, other, strict=True))  # type: ignore[return-value]
+    if dataclasses.is_dataclass(chosen) and not isinstance(chosen, type):
+        names = [f.name for f in dataclasses.fields(chosen)]
+        changes = {name: where_tensors(mask, getattr(chosen, name), getattr(other, name)) for name in names}
+        return dataclasses.replace(chosen, **changes)
+    return chosen

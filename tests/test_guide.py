@@ -268,3 +268,30 @@ def test_images_need_not_be_square() -> None:
 def test_sizes_out_of_range_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(FieldError, match=next(iter(bad))):
         GuideSizes(**bad)
+
+
+class Repeater(RecurrentGuide):
+    """Finds what it is told to find, attempt by attempt."""
+
+    def __init__(self, places_m: list[list[tuple[float, float]]]) -> None:
+        super().__init__(tiny_config())
+        self.places_m = list(places_m)
+        self.inhibited: list[int] = []
+
+    def _find(self, features, state, told, explained, generator, draw, looks, explore):  # type: ignore[no-untyped-def]
+        step, attention, seen = super()._find(features, state, told, explained, generator, draw, looks, explore)
+        self.inhibited.append(len(explained))
+        return dataclasses.replace(step, xy_m=torch.tensor(self.places_m.pop(0))), attention, seen
+
+
+def test_a_step_that_finds_an_object_again_looks_elsewhere() -> None:
+    """Two scenes: the first finds its first object again, twice, the second never does."""
+    _, view, image_rgb = scenes_of_counts([2, 2])
+    places = [[(0.0, 0.0), (0.1, 0.1)], [(0.01, 0.0), (0.0, 0.1)], [(0.0, -0.02), (9.0, 9.0)], [(0.1, 0.0), (9.0, 9.0)]]
+    guide = Repeater(places).eval()
+    with torch.no_grad():
+        posterior = guide(image_rgb, view.camera, apart_m=0.03)
+    torch.testing.assert_close(posterior.xy_m, torch.tensor([[[0.0, 0.0], [0.1, 0.0]], [[0.1, 0.1], [0.0, 0.1]]]))
+    assert guide.inhibited == [0, 1, 2, 3]
+    with torch.no_grad():
+        assert torch.equal(Repeater(places).eval()(image_rgb, view.camera).xy_m[0, 1], torch.tensor([0.01, 0.0]))

@@ -11,8 +11,8 @@ from guide_scenes import random_reading, scenes_of_counts, table_catalogue, tabl
 
 from inverse_graphics.evaluation import Judged, judge
 from inverse_graphics.guides import Posterior, RecurrentGuide
-from inverse_graphics.inference import MIN_COUNT_PROBABILITY, collides, infer, infer_batches, most_probable, recount
-from inverse_graphics.types import Camera, Objects, RenderOutput, Scene, map_tensors
+from inverse_graphics.inference import MIN_COUNT_PROBABILITY, collides, infer, most_probable, recount
+from inverse_graphics.types import Camera, Objects, RenderOutput, Scene, map_tensors, stack_tensors
 
 CPU = torch.device("cpu")
 
@@ -45,6 +45,7 @@ class Oracle(RecurrentGuide):
         draw: bool = False,
         looks: int = 2,
         explore: float = 0.0,
+        apart_m: float = 0.0,
     ) -> Posterior:
         return self.answers.pop(0)
 
@@ -77,7 +78,7 @@ def test_inference_in_batches_equals_inference_at_once() -> None:
     guide = tiny_guide().eval()
     whole = infer(guide, image_rgb, view.camera, looks=3)
     parts = [(image_rgb[i:j], map_tensors(lambda x, i=i, j=j: x[i:j], view.camera)) for i, j in ((0, 2), (2, 5))]
-    joined = infer_batches(guide, parts, looks=3)
+    joined = stack_tensors([infer(guide, *part, looks=3) for part in parts])
     torch.testing.assert_close(joined.objects.T_world_object, whole.objects.T_world_object, rtol=0, atol=1e-4)
     assert torch.equal(joined.objects.class_ids, whole.objects.class_ids)
     torch.testing.assert_close(joined.count_probabilities, whole.count_probabilities)

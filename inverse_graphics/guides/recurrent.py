@@ -26,7 +26,7 @@ from inverse_graphics.guides.posterior import (
     normal_like,
     yaw_modes,
 )
-from inverse_graphics.types import Camera, map_tensors, stack_tensors
+from inverse_graphics.types import Camera, map_tensors, stack_tensors, where_tensors
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,10 @@ class Attention:
     """LSTM state."""
 
 
+AGAIN = 4
+"""How often a step that finds an object again looks elsewhere."""
+NOWHERE_M = 1e3
+"""A coordinate so far away that inhibiting it changes nothing."""
 FOCUS_CELLS = 2.5
 """Radius of the window round the peak of a focused attention, in cells."""
 
@@ -276,6 +280,7 @@ class RecurrentGuide(nn.Module):
         draw: bool = False,
         looks: int = 2,
         explore: float = 0.0,
+        apart_m: float = 0.0,
     ) -> Posterior:
         """Infer all N steps, as if each had an object.
 
@@ -286,33 +291,58 @@ class RecurrentGuide(nn.Module):
             draw: draw class and pose (by reparameterisation) instead of taking the modes.
             looks: glimpses a step; each is taken where the one before says that the object is.
             explore: share of the draws of class and yaw bin that are uniform.
+            apart_m: a step that finds an object nearer than this to one found before has found it again; the place it looked at
+                is inhibited too, and it looks elsewhere, up to ``AGAIN`` times.  0 takes what it finds.
         """
         features = self.encode(image_rgb, camera)
         state, told = self.start(features)
-        scene = torch.arange(len(image_rgb), device=image_rgb.device)
         explained: list[Tensor] = []
         steps: list[Posterior] = []
         for _ in range(self.config.max_objects):
-            attention, seen = self.attend(features, state, told, explained, focus=not draw)
-            at = attention.xy_m
-            reading = self.read(features, scene, at)
-            for _ in range(looks - 1):
-                at = at + reading.offset_mean_m
-                reading = self.read(features, scene, at)
-            xy = at + reading.offset_mean_m
-            if draw:
-                xy = xy + reading.offset_std_m * normal_like(xy, generator)
-                class_ids = draw_categorical(reading.class_logits, generator, explore)
-                bins, yaw = draw_yaw(reading, self.folds, generator, explore)
-            else:
-                class_ids = reading.class_logits.argmax(-1)
-                bins, yaw = yaw_modes(reading, self.folds)
-            steps.append(
-                Posterior(attention.presence_logit, attention.xy_m, attention.std_m, at, reading, class_ids, xy, bins, yaw)
-            )
-            explained.append(xy.detach())
-            state, told = attention.state, self.tell(seen, xy, reading.class_logits.softmax(-1))
+            found = self._find(features, state, told, explained, generator, draw, looks, explore)
+            found_xy = [step.xy_m for step in steps]
+            for _ in range(AGAIN if apart_m > 0 and steps else 0):
+                again = (torch.stack(found_xy, 1) - found[0].xy_m[:, None]).norm(dim=-1).amin(-1) < apart_m
+                if not bool(again.any()):
+                    break
+                explained.append(torch.where(again[:, None], found[0].attended_xy_m, NOWHERE_M))
+                other = self._find(features, state, told, explained, generator, draw, looks, explore)
+                found = where_tensors(again, other, found)
+            step, attention, seen = found
+            steps.append(step)
+            explained.append(step.xy_m.detach())
+            state, told = attention.state, self.tell(seen, step.xy_m, step.reading.class_logits.softmax(-1))
         return _stack(steps)
+
+    def _find(
+        self,
+        features: Features,
+        state: tuple[Tensor, Tensor],
+        told: Tensor,
+        explained: list[Tensor],
+        generator: torch.Generator | None,
+        draw: bool,
+        looks: int,
+        explore: float,
+    ) -> tuple[Posterior, Attention, Tensor]:
+        """One step: attend, glimpse, read."""
+        scene = torch.arange(len(features.image), device=features.image.device)
+        attention, seen = self.attend(features, state, told, explained, focus=not draw)
+        at = attention.xy_m
+        reading = self.read(features, scene, at)
+        for _ in range(looks - 1):
+            at = at + reading.offset_mean_m
+            reading = self.read(features, scene, at)
+        xy = at + reading.offset_mean_m
+        if draw:
+            xy = xy + reading.offset_std_m * normal_like(xy, generator)
+            class_ids = draw_categorical(reading.class_logits, generator, explore)
+            bins, yaw = draw_yaw(reading, self.folds, generator, explore)
+        else:
+            class_ids = reading.class_logits.argmax(-1)
+            bins, yaw = yaw_modes(reading, self.folds)
+        step = Posterior(attention.presence_logit, attention.xy_m, attention.std_m, at, reading, class_ids, xy, bins, yaw)
+        return step, attention, seen
 
 
 def _stack(steps: list[Posterior]) -> Posterior:
