@@ -29,6 +29,8 @@ EDGE_OF_A, EDGE_OF_B, INTERSECTION, NONE = 0, 1, 2, 3
 """What moves at a border."""
 MOST_FACES = 24
 """Faces that are followed from a sample to a border."""
+CONTINUOUS = 1e-3
+"""Where a surface goes on to the next face, 1 / z differs by less than this part."""
 OVERLAP = 1e-3
 """Faces that share less than this part of the way from A to B do not pass through each other there."""
 
@@ -132,6 +134,10 @@ def follow(meshes, class_id, code, T, camera, x, y, dx, dy, other_code):
             return code, seen, t, edge, True
         following = seen_face(meshes, class_id, beyond, T, camera)
         if (following[4] > 0.0) != (seen[4] > 0.0):
+            break
+        # a face without area, seen edge-on: its functions are noise, or no numbers
+        q = value(seen[3], x + t * dx, y + t * dy)
+        if not abs(value(following[3], x + t * dx, y + t * dy) - q) < CONTINUOUS * q:
             break
         face, seen = beyond, following
         t, edge = leaves(seen, x, y, dx, dy)
