@@ -248,7 +248,6 @@ BAD_SCENES = {
 
 BAD_OPTIONS = {
     "unknown renderer": (("--renderer", "opengl"), r"renderer: expected one of raster, pytorch3d; got 'opengl'"),
-    "gradient not offered": (("--gradient", "analytic"), r"gradient: expected one of finite-difference, none.*'raster'"),
     "no held-out scenes": (("--num-eval-scenes", 0), r"--num-eval-scenes: expected at least 1"),
     "no steps": (("--steps", 0), r"steps: expected at least 1, received 0"),
     "no run to resume": (("--resume",), r"expected a run directory that holds config\.yaml, got .*run"),
