@@ -5,6 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from numba import njit
+
+inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True, no_cfunc_wrapper=True, _nrt=False)
+"""Compiles a function into each of its callers, for what runs once a sample and allocates nothing.
+
+numba counts references to every array that a function is handed, also in tuples, with an atomic addition each: for a small
+function that takes several times as long as its work.  Without allocation there is nothing to count, so it is left out.
+"""
 STAMP = "kernels.sha256"
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inverse_graphics.types import Mesh, Texture
 from renderers.raster import border_kernels as borders
-from renderers.raster.border_kernels import EDGE_OF_A, EDGE_OF_B, INTERSECTION, MOST_FACES, NONE
+from renderers.raster.border_kernels import COLUMNS, DET, E_0, EDGE_OF_A, EDGE_OF_B, INTERSECTION, MOST_FACES, NONE, Q, Scene
 from renderers.raster.gradient_kernels import push, shading_pull
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, shade, texel_slopes
@@ -22,6 +22,15 @@ from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, shade
 CAMERA = np.array([40.0, 36.0, 15.0, 11.0, 0.05])
 """fx, fy, cx, cy in samples, near plane in metres."""
 Array = np.ndarray
+Light = tuple[float, float, float, float, float, float]
+
+
+def scene_of(
+    meshes: PackedMeshes, class_id: int, T: Array, camera: Array, light: Light = (0.0, 0.0, 1.0, 0.3, 0.7, 0.0)
+) -> Scene:
+    """One object, no face seen yet."""
+    seen, background = np.zeros((len(meshes.faces), COLUMNS)), np.zeros((4, 4, 3))
+    return Scene(meshes, np.array([class_id]), T[None], np.array([light]), camera, background, 1, 0, seen)
 
 
 def in_float64(meshes: PackedMeshes) -> PackedMeshes:
@@ -47,9 +56,9 @@ FIRST = 12
 """First face of class 1."""
 
 
-def make_light(near: bool, ambient: float = 0.3, diffuse: float = 0.7) -> Array:
+def make_light(near: bool, ambient: float = 0.3, diffuse: float = 0.7) -> Light:
     at = [0.5, 0.9, 1.1] if near else [0.36, 0.48, 0.8]
-    return np.array([*at, ambient, diffuse, float(near)])
+    return (*at, ambient, diffuse, float(near))
 
 
 def central(function: Callable[[Array], Any], at: Array, step: float = 1e-6) -> Array:
@@ -82,20 +91,20 @@ def test_albedo_slopes_are_those_of_shading(textured: bool) -> None:
 @pytest.mark.parametrize("near", [False, True])
 def test_cosine_slopes_are_those_of_shading(near: bool, behind: int) -> None:
     meshes = MESHES[False]._replace(corner_rgb=np.ones_like(MESHES[False].corner_rgb))
-    light = make_light(near, 0.0, 1.0)
+    light = np.array(make_light(near, 0.0, 1.0))
     light[:3] *= -1 if behind else 1
     for face, (b0, b1, b2) in enumerate(places(), FIRST):
         code = 2 * face + behind
 
         def level(b_1: float, b_2: float, light: Array, meshes: PackedMeshes = meshes, code: int = code) -> float:
-            return shade(meshes, 1, code, b_1, b_2, light)[0]
+            return shade(meshes, 1, code, b_1, b_2, tuple(light))[0]
 
         def with_normals(more: Array, b: tuple[float, float] = (b1, b2), face: int = face, code: int = code) -> float:
             normals = meshes.corner_normals.copy()
             normals[face] += more
             return level(*b, light, meshes._replace(corner_normals=normals), code)
 
-        cosine, by_1, by_2, by_light, by_normal = cosine_slopes(meshes, 1, code, b0, b1, b2, light)
+        cosine, by_1, by_2, by_light, by_normal = cosine_slopes(meshes, 1, code, b0, b1, b2, tuple(light))
         assert 0.1 < cosine <= 1
         assert cosine == pytest.approx(level(b1, b2, light))
         assert_close([by_1, by_2], central(lambda b, level=level: level(b[0], b[1], light), np.array([b1, b2])))
@@ -106,7 +115,7 @@ def test_cosine_slopes_are_those_of_shading(near: bool, behind: int) -> None:
 
 def test_light_from_behind_has_no_slopes() -> None:
     for near in (False, True):
-        light = make_light(near) * [-1, -1, -1, 1, 1, 1]
+        light = tuple(make_light(near) * np.array([-1, -1, -1, 1, 1, 1]))
         found = cosine_slopes(MESHES[False], 1, 2 * FIRST, 0.2, 0.3, 0.5, light)
         assert found == (0.0, 0.0, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
@@ -146,17 +155,30 @@ def corners_of(meshes: PackedMeshes, class_id: int, face: int) -> Array:
 def test_seen_faces_are_those_of_projected_points() -> None:
     meshes, random = MESHES[False], np.random.default_rng(4)
     for face in range(FIRST, FIRST + 6):
-        seen = borders.seen_face(meshes, 1, face, POSE, CAMERA)
+        scene = scene_of(meshes, 1, POSE, CAMERA)
+        seen, row = scene.seen, borders.look(scene, 0, face)
+        assert row == face - FIRST
         corners = corners_of(meshes, 1, face) @ POSE[:, :3].T + POSE[:, 3]
         for b in random.uniform(-0.5, 1.5, (4, 3)):
             b[0] = 1 - b[1] - b[2]
             point = b @ corners
             x, y = project(point)
-            assert_close([borders.value(e, x, y) for e in seen[:3]], b / point[2])
-            assert borders.value(seen[3], x, y) == pytest.approx(1 / point[2])
-            assert_close(borders.barycentric(seen, x, y), [*np.clip(b[1:], -1, 2), 1 / point[2]])
+            assert_close([borders.value(seen, row, E_0 + 3 * i, x, y) for i in range(3)], b / point[2])
+            assert borders.value(seen, row, Q, x, y) == pytest.approx(1 / point[2])
+            assert_close(borders.barycentric(seen, row, x, y), [*np.clip(b[1:], -1, 2), 1 / point[2]])
         normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
-        assert (seen[4] < 0) == (normal @ corners[0] < 0)
+        assert (seen[row, DET] < 0) == (normal @ corners[0] < 0)
+
+
+def test_faces_are_seen_once_and_forgotten() -> None:
+    scene = scene_of(MESHES[False], 1, POSE, CAMERA)
+    row = borders.look(scene, 0, FIRST + 2)
+    scene.seen[row, Q] = 7.0
+    assert borders.look(scene, 0, FIRST + 2) == row
+    assert scene.seen[row, Q] == 7.0
+    borders.forget(scene.meshes, scene.class_ids, scene.seen)
+    borders.look(scene, 0, FIRST + 2)
+    assert scene.seen[row, Q] != 7.0
 
 
 def strip(count: int, kink_at: int = -1, red_from: int = -1, tilt: float = 0.0) -> PackedMeshes:
@@ -182,8 +204,9 @@ WIDE = np.array([100.0, 100.0, 0.0, 0.0, 0.05])
 
 
 def follow(meshes: PackedMeshes, face: int, x: float, dx: float, other: int = -1, T: Array = STILL) -> tuple:
-    code, seen, t, edge, met = borders.follow(meshes, 0, np.int32(2 * face), T, WIDE, x, 0.05, dx, 0.0, np.int32(other))
-    return code >> 1, seen, t, edge, met
+    scene = scene_of(meshes, 0, T, WIDE)
+    code, row, t, edge, met = borders.follow(scene, 0, np.int32(2 * face), x, 0.05, dx, 0.0, np.int32(other))
+    return code >> 1, (scene.seen, row), t, edge, met
 
 
 def test_a_surface_is_followed_over_small_faces_to_its_end() -> None:
@@ -191,7 +214,7 @@ def test_a_surface_is_followed_over_small_faces_to_its_end() -> None:
     face, seen, t, edge, met = follow(strip(4), 3, 0.32, 1.0)
     assert (face // 2, met) == (3, False)
     assert t == pytest.approx(0.48)
-    assert_close(np.abs(borders.edge_normal(seen, edge)), [1, 0])
+    assert_close(np.abs(borders.edge_normal(*seen, edge)), [1, 0])
     assert follow(strip(4), 3, 0.32, -1.0)[2] == pytest.approx(0.32)
     assert follow(strip(9), 3, 0.32, 1.0)[2] >= 1
 
@@ -231,13 +254,14 @@ def test_no_more_than_so_many_faces_are_followed() -> None:
     assert face == 3 + MOST_FACES
 
 
-def lone(corners_px: list[list[float]], depths_m: list[float]) -> tuple:
-    """A triangle as it is seen, from its corners' places (samples) and depths."""
+def lone(corners_px: list[list[float]], depths_m: list[float]) -> Array:
+    """A triangle as it is seen, a row of ``Scene.seen``, from its corners' places (samples) and depths."""
     px, z = np.array(corners_px), np.array(depths_m)
     points = np.concatenate([(px - CAMERA[2:4]) / CAMERA[:2] * z[:, None], z[:, None]], 1)
     mesh = Mesh("m", points, np.array([[0, 1, 2]], np.int32), np.ones((1, 3, 3)), np.ones((1, 3, 3)))
     packed = pack_meshes(catalogue_of(mesh))._replace(vertices_m=points, corner_rgb=np.ones((1, 3, 3)))
-    return borders.seen_face(in_float64(packed), 0, 0, STILL, CAMERA)
+    scene = scene_of(in_float64(packed), 0, STILL, CAMERA)
+    return scene.seen[borders.look(scene, 0, 0)]
 
 
 X, Y = 10.5, 8.5
@@ -248,12 +272,13 @@ RIGHT = [[11.2, 0.0], [30.0, 9.0], [11.0, 20.0]]
 WALL = [[-40.0, -40.0], [80.0, -40.0], [10.0, 90.0]]
 
 
-def border(a: tuple | None, b: tuple | None, dx: int = 1, dy: int = 0, x: float = X, y: float = Y) -> tuple:
+def border(a: Array | None, b: Array | None, dx: int = 1, dy: int = 0, x: float = X, y: float = Y) -> tuple:
     """``find_border`` between two lone faces; the way to it in samples."""
-    some = a or b
-    t_a, edge_a = borders.leaves(a or some, x, y, dx, dy)
-    t_b, edge_b = borders.leaves(b or some, x + dx, y + dy, -dx, -dy)
-    return borders.find_border(a is not None, a or some, t_a, edge_a, b is not None, b or some, 1 - t_b, edge_b, x, y, dx, dy)
+    seen = np.stack([np.zeros(COLUMNS) if face is None else face for face in (a, b)])
+    t_a, edge_a = borders.leaves(seen, 0, x, y, dx, dy)
+    t_b, edge_b = borders.leaves(seen, 1, x + dx, y + dy, -dx, -dy)
+    rows = (-1 if a is None else 0, -1 if b is None else 1)
+    return borders.find_border(seen, rows[0], t_a, edge_a, rows[1], 1 - t_b, edge_b, x, y, dx, dy)
 
 
 def assert_border(found: tuple, what: int, way: float, side: list[list[float]] | None = None) -> None:
@@ -300,12 +325,13 @@ def test_planes_that_pass_through_each_other() -> None:
     """The border is where their depths are equal; its normal is that of the difference of 1 / z."""
     rising, falling = lone(WALL, [1.0, 0.4, 0.7]), lone(WALL, [0.3, 1.5, 0.6])
     x = np.linspace(-30, 50, 8001)
-    difference = np.array([borders.value(rising[3], u, Y) - borders.value(falling[3], u, Y) for u in x])
+    both = np.stack([rising, falling])
+    difference = np.array([borders.value(both, 0, Q, u, Y) - borders.value(both, 1, Q, u, Y) for u in x])
     (crossing,) = np.flatnonzero(np.diff(np.sign(difference)))
     at = x[crossing] - difference[crossing] * 0.01 / (difference[crossing + 1] - difference[crossing])
     what, way, nx, ny = border(falling, rising, x=at - 0.4)
     assert (what, way) == (INTERSECTION, pytest.approx(0.4, abs=1e-6))
-    gradient = np.array(falling[3][:2]) - np.array(rising[3][:2])
+    gradient = falling[Q : Q + 2] - rising[Q : Q + 2]
     assert_close([nx, ny], gradient / (gradient @ gradient))
 
 
@@ -330,10 +356,11 @@ def test_pushes_are_gradients_through_a_projection() -> None:
         seen_at = torch_point(vertices, T, torch.from_numpy(b))
         by_T, by_vertices = torch.autograd.grad(seen_at @ torch.from_numpy(pull), (T, vertices))
         x, y, _ = seen_at.tolist()
-        T_grad, vertices_grad = np.zeros((3, 4)), np.zeros_like(meshes.vertices_m)
-        seen = borders.seen_face(meshes, 1, face, POSE, CAMERA)
-        push(meshes, 1, 2 * face, POSE, CAMERA, x, y, seen, pull[0], pull[1], pull[2], T_grad, True, vertices_grad)
-        assert_close(T_grad, by_T)
+        T_grad, vertices_grad = np.zeros((1, 3, 4)), np.zeros_like(meshes.vertices_m)
+        scene = scene_of(meshes, 1, POSE, CAMERA)
+        row = borders.look(scene, 0, face)
+        push(scene, 0, 2 * face, row, x, y, pull[0], pull[1], pull[2], T_grad, True, vertices_grad)
+        assert_close(T_grad[0], by_T)
         own = meshes.vertex_start[1] + meshes.faces[face]
         assert_close(vertices_grad[own], by_vertices)
         vertices_grad[own] = 0
@@ -377,7 +404,7 @@ def test_what_a_sample_hands_on_is_the_gradient_of_its_colour(textured: bool, ne
     for face, b in enumerate(places(), FIRST):
         parts = {
             "T": POSE,
-            "light": make_light(near)[:5],
+            "light": np.array(make_light(near)[:5]),
             "vertices": corners_of(meshes, 1, face),
             "rgb": meshes.corner_rgb[face],
             "normals": meshes.corner_normals[face],
@@ -387,12 +414,13 @@ def test_what_a_sample_hands_on_is_the_gradient_of_its_colour(textured: bool, ne
         colour = torch_colour(leaves, meshes, face, (x, y), near)
         assert_close(colour.detach(), shade(meshes, 1, 2 * face, b[1], b[2], make_light(near)))
         expected = torch.autograd.grad(colour @ torch.tensor(g, dtype=torch.float64), list(leaves.values()))
-        T_grad, light_grad = np.zeros((3, 4)), np.zeros(5)
+        T_grad, light_grad = np.zeros((1, 3, 4)), np.zeros((1, 5))
         surface = tuple(np.zeros_like(part) for part in (meshes.vertices_m, meshes.corner_rgb, meshes.corner_normals))
-        seen = borders.seen_face(meshes, 1, face, POSE, CAMERA)
-        light = make_light(near)
-        shading_pull(meshes, 1, 2 * face, POSE, light, CAMERA, x, y, seen, g, T_grad, light_grad, True, surface)
+        scene = scene_of(meshes, 1, POSE, CAMERA, make_light(near))
+        row = borders.look(scene, 0, face)
+        pull = shading_pull(scene, 0, 2 * face, row, x, y, g, light_grad, True, surface)
+        push(scene, 0, 2 * face, row, x, y, *pull, 0.0, T_grad, True, surface[0])
         vertices = surface[0][meshes.vertex_start[1] + meshes.faces[face]]
-        found = (T_grad, light_grad, vertices, surface[1][face], surface[2][face])
+        found = (T_grad[0], light_grad[0], vertices, surface[1][face], surface[2][face])
         for got, wanted in zip(found, expected, strict=True):
             assert_close(got, wanted)

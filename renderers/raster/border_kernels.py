@@ -14,19 +14,26 @@ columns, so both together give its length, and no motion along the border enters
 The face that a sample shows need not reach the border: small faces may lie between.  So the surface is followed from each sample
 towards the other, from face to face over edges with no step, until it ends, turns away or has a crease.
 
-A face as it is seen is a tuple of four linear functions on the sample grid, each (along a row, down a column, at column 0 and
-row 0): e_0, e_1, e_2 (barycentric coordinates over z) and q = 1 / z; and a number that is negative where its front is seen.
+A face as it is seen is a row of ``Scene.seen``: four linear functions on the sample grid, three numbers each (along a row, down a
+column, at column 0 and row 0), at E_0, E_1, E_2 (barycentric coordinates over z) and Q (1 / z); at DET a number that is negative
+where its front is seen; at KEPT 1 once the row is filled, which happens when a face is first asked for.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
+from inverse_graphics.compiled import inlined
+from renderers.raster.meshes import PackedMeshes
 from renderers.raster.shading_kernels import corner
 
 EDGE_OF_A, EDGE_OF_B, INTERSECTION, NONE = 0, 1, 2, 3
 """What moves at a border."""
+E_0, E_1, E_2, Q, DET, KEPT, COLUMNS = 0, 3, 6, 9, 12, 13, 14
+"""Columns of a face as it is seen, and their number."""
 MOST_FACES = 24
 """Faces that are followed from a sample to a border."""
 CONTINUOUS = 1e-3
@@ -35,140 +42,183 @@ OVERLAP = 1e-3
 """Faces that share less than this part of the way from A to B do not pass through each other there."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def seen_face(meshes, class_id, face, T, camera):
-    """A face's linear functions on the sample grid.
+class Scene(NamedTuple):
+    """A band of rows of one scene, as the compiled gradients want it."""
 
-    Args:
-        meshes: PackedMeshes.
-        class_id: which mesh.
-        face: which face.
-        T: [3 4] T_camera_object.
-        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
-    """
-    X0, Y0, Z0 = corner(meshes, class_id, face, 0)
-    X1, Y1, Z1 = corner(meshes, class_id, face, 1)
-    X2, Y2, Z2 = corner(meshes, class_id, face, 2)
-    x0, y0, z0 = in_camera(T, X0, Y0, Z0)
-    x1, y1, z1 = in_camera(T, X1, Y1, Z1)
-    x2, y2, z2 = in_camera(T, X2, Y2, Z2)
-    ax, ay, az = y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2
-    bx, by, bz = y2 * z0 - z2 * y0, z2 * x0 - x2 * z0, x2 * y0 - y2 * x0
-    dx, dy, dz = y0 * z1 - z0 * y1, z0 * x1 - x0 * z1, x0 * y1 - y0 * x1
-    det = x0 * ax + y0 * ay + z0 * az
-    inverse = 1.0 / det
-    kx, ky = inverse / camera[0], inverse / camera[1]
-    a = (ax * kx, ay * ky, az * inverse - ax * kx * camera[2] - ay * ky * camera[3])
-    b = (bx * kx, by * ky, bz * inverse - bx * kx * camera[2] - by * ky * camera[3])
-    d = (dx * kx, dy * ky, dz * inverse - dx * kx * camera[2] - dy * ky * camera[3])
-    return a, b, d, (a[0] + b[0] + d[0], a[1] + b[1] + d[1], a[2] + b[2] + d[2]), det
+    meshes: PackedMeshes
+    class_ids: np.ndarray
+    """[n] int64."""
+    T: np.ndarray
+    """[n 3 4] float32, T_camera_object."""
+    light: np.ndarray
+    """[n 6] float32, see ``shading_kernels``."""
+    camera: np.ndarray
+    """[5] float64: fx, fy, cx, cy in samples of the band, and the near plane in metres."""
+    background: np.ndarray
+    """[h w 3] float32, of the whole image."""
+    samples: int
+    """Samples a pixel along each axis."""
+    top: int
+    """The band's first row of pixels."""
+    seen: np.ndarray
+    """[n * f 14] float64, f the most faces of a mesh: row k * f + i is face i of slot k's mesh as it is seen."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def in_camera(T, x, y, z):
-    """A point of the object in the camera's frame, in float64."""
+def make_seen(meshes, slots):
+    """A worker's ``Scene.seen`` with nothing in it."""
+    count = 1
+    for i in range(len(meshes.face_start) - 1):
+        count = max(count, meshes.face_start[i + 1] - meshes.face_start[i])
+    return np.zeros((slots * count, COLUMNS))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def forget(meshes, class_ids, seen):
+    """Empty ``Scene.seen`` for another scene, or another band."""
+    count = len(seen) // max(len(class_ids), 1)
+    for k in range(len(class_ids)):
+        for i in range(meshes.face_start[class_ids[k] + 1] - meshes.face_start[class_ids[k]]):
+            seen[k * count + i, KEPT] = 0.0
+
+
+@inlined
+def in_camera(T, k, x, y, z):
+    """A point of object k in the camera's frame, in float64; T is [n 3 4]."""
     X, Y, Z = np.float64(x), np.float64(y), np.float64(z)
     return (
-        T[0, 0] * X + T[0, 1] * Y + T[0, 2] * Z + T[0, 3],
-        T[1, 0] * X + T[1, 1] * Y + T[1, 2] * Z + T[1, 3],
-        T[2, 0] * X + T[2, 1] * Y + T[2, 2] * Z + T[2, 3],
+        T[k, 0, 0] * X + T[k, 0, 1] * Y + T[k, 0, 2] * Z + T[k, 0, 3],
+        T[k, 1, 0] * X + T[k, 1, 1] * Y + T[k, 1, 2] * Z + T[k, 1, 3],
+        T[k, 2, 0] * X + T[k, 2, 1] * Y + T[k, 2, 2] * Z + T[k, 2, 3],
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def value(linear, x, y):
+@inlined
+def put_linear(seen, row, column, x, y, z, inverse, camera):
+    """Write (x, y, z) / det . ray through a sample as a linear function of the sample's place."""
+    along, down = x * inverse / camera[0], y * inverse / camera[1]
+    seen[row, column] = along
+    seen[row, column + 1] = down
+    seen[row, column + 2] = z * inverse - along * camera[2] - down * camera[3]
+
+
+@inlined
+def see_face(scene, k, face, row):
+    """Fill the row of a face of slot k."""
+    meshes, T, camera, seen = scene.meshes, scene.T, scene.camera, scene.seen
+    class_id = scene.class_ids[k]
+    X0, Y0, Z0 = corner(meshes, class_id, face, 0)
+    X1, Y1, Z1 = corner(meshes, class_id, face, 1)
+    X2, Y2, Z2 = corner(meshes, class_id, face, 2)
+    x0, y0, z0 = in_camera(T, k, X0, Y0, Z0)
+    x1, y1, z1 = in_camera(T, k, X1, Y1, Z1)
+    x2, y2, z2 = in_camera(T, k, X2, Y2, Z2)
+    ax, ay, az = y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2
+    det = x0 * ax + y0 * ay + z0 * az
+    inverse = 1.0 / det
+    put_linear(seen, row, E_0, ax, ay, az, inverse, camera)
+    put_linear(seen, row, E_1, y2 * z0 - z2 * y0, z2 * x0 - x2 * z0, x2 * y0 - y2 * x0, inverse, camera)
+    put_linear(seen, row, E_2, y0 * z1 - z0 * y1, z0 * x1 - x0 * z1, x0 * y1 - y0 * x1, inverse, camera)
+    for i in range(3):
+        seen[row, Q + i] = seen[row, E_0 + i] + seen[row, E_1 + i] + seen[row, E_2 + i]
+    seen[row, DET] = det
+    seen[row, KEPT] = 1.0
+
+
+@inlined
+def look(scene, k, face):
+    """The row of a face of slot k, filled if it was not yet."""
+    row = k * (len(scene.seen) // len(scene.class_ids)) + face - scene.meshes.face_start[scene.class_ids[k]]
+    if scene.seen[row, KEPT] == 0.0:
+        see_face(scene, k, face, row)
+    return row
+
+
+@inlined
+def value(seen, row, column, x, y):
     """A linear function at a place of the sample grid."""
-    return linear[0] * x + linear[1] * y + linear[2]
+    return seen[row, column] * x + seen[row, column + 1] * y + seen[row, column + 2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def leaves(seen, x, y, dx, dy):
+@inlined
+def leaves(seen, row, x, y, dx, dy):
     """Where a face ends on the way from (x, y) along (dx, dy).
 
     Returns:
         Steps until then (inf if never), and which edge is crossed.
     """
-    a, b, d, _, _ = seen
     t, edge = np.inf, 0
-    slope = a[0] * dx + a[1] * dy
-    if slope < 0.0:
-        t = value(a, x, y) / -slope
-    slope = b[0] * dx + b[1] * dy
-    if slope < 0.0:
-        other = value(b, x, y) / -slope
-        if other < t:
-            t, edge = other, 1
-    slope = d[0] * dx + d[1] * dy
-    if slope < 0.0:
-        other = value(d, x, y) / -slope
-        if other < t:
-            t, edge = other, 2
+    for i in range(3):
+        slope = seen[row, 3 * i] * dx + seen[row, 3 * i + 1] * dy
+        if slope < 0.0:
+            other = value(seen, row, 3 * i, x, y) / -slope
+            if other < t:
+                t, edge = other, i
     return t, edge
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def follow(meshes, class_id, code, T, camera, x, y, dx, dy, other_code):
-    """Follow a surface from the sample at (x, y) towards its neighbour at (x + dx, y + dy).
+@inlined
+def follow(scene, k, code, x, y, dx, dy, other_code):
+    """Follow the surface of slot k from the sample at (x, y) towards its neighbour at (x + dx, y + dy).
 
     Args:
-        meshes, class_id, T, camera: as in ``seen_face``.
+        scene: Scene.
+        k: slot.
         code: 2 * face, plus 1 where it is seen from behind: what the sample shows.
+        x, y: place of the sample.
+        dx, dy: way to its neighbour.
         other_code: what the neighbour shows of the same object, else -1.
 
     Returns:
-        The code of the last face, that face as it is seen, the steps until it ends, over which edge, and whether the neighbour's
-        face was reached: then there is no border.
+        The code of the last face, its row, the steps until it ends, over which edge, and whether the neighbour's face was
+        reached: then there is no border.
     """
-    face = code >> 1
-    start = meshes.face_start[class_id]
-    seen = seen_face(meshes, class_id, face, T, camera)
-    t, edge = leaves(seen, x, y, dx, dy)
-    for _ in range(MOST_FACES):
+    seen, across = scene.seen, scene.meshes.smooth_across
+    start = np.int64(scene.meshes.face_start[scene.class_ids[k]])
+    face = np.int64(code >> 1)
+    row, t, edge, next_face = -1, 0.0, 0, face
+    for step in range(MOST_FACES + 1):
+        next_row = look(scene, k, next_face)
+        if step > 0:
+            if (seen[next_row, DET] > 0.0) != (seen[row, DET] > 0.0):
+                break
+            # a face without area, seen edge-on: its functions are noise, or no numbers
+            q = value(seen, row, Q, x + t * dx, y + t * dy)
+            if not abs(value(seen, next_row, Q, x + t * dx, y + t * dy) - q) < CONTINUOUS * q:
+                break
+        face, row = next_face, next_row
+        t, edge = leaves(seen, row, x, y, dx, dy)
         if t >= 1.0:
             break
-        beyond = np.int64(meshes.smooth_across[face, edge])
+        beyond = np.int64(across[face, edge])
         if beyond < 0:
             break
-        beyond += start
-        if 2 * beyond + (code & 1) == other_code:
-            return code, seen, t, edge, True
-        following = seen_face(meshes, class_id, beyond, T, camera)
-        if (following[4] > 0.0) != (seen[4] > 0.0):
-            break
-        # a face without area, seen edge-on: its functions are noise, or no numbers
-        q = value(seen[3], x + t * dx, y + t * dy)
-        if not abs(value(following[3], x + t * dx, y + t * dy) - q) < CONTINUOUS * q:
-            break
-        face, seen = beyond, following
-        t, edge = leaves(seen, x, y, dx, dy)
-    return np.int32(2 * face + (code & 1)), seen, t, edge, False
+        next_face = start + beyond
+        if 2 * next_face + (code & 1) == other_code:
+            return code, row, t, edge, True
+    return np.int32(2 * face + (code & 1)), row, t, edge, False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def edge_normal(seen, edge):
+@inlined
+def edge_normal(seen, row, edge):
     """Unit normal of an edge on the sample grid (either sign)."""
-    a, b, d, _, _ = seen
-    x, y = a[0], a[1]
-    if edge == 1:
-        x, y = b[0], b[1]
-    elif edge == 2:
-        x, y = d[0], d[1]
+    x, y = seen[row, 3 * edge], seen[row, 3 * edge + 1]
     length = np.sqrt(x * x + y * y)
     if length == 0.0:
         return 0.0, 0.0
     return x / length, y / length
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def find_border(has_a, seen_a, t_a, edge_a, has_b, seen_b, t_b, edge_b, x, y, dx, dy):
+@inlined
+def find_border(seen, row_a, t_a, edge_a, row_b, t_b, edge_b, x, y, dx, dy):
     """The border between sample A at (x, y) and sample B at (x + dx, y + dy).
 
     Args:
-        has_a: whether A shows a face.
-        seen_a: the last face on the way from A (``follow``).
+        seen: ``Scene.seen``.
+        row_a: row of the last face on the way from A (``follow``), -1 where A shows the background.
         t_a: where it ends, in steps from A.
         edge_a: over which edge.
-        has_b, seen_b, t_b, edge_b: likewise from B, t_b in steps from A too.
+        row_b, t_b, edge_b: likewise from B, t_b in steps from A too.
         x, y: place of A.
         dx, dy: (1, 0) or (0, 1).
 
@@ -176,48 +226,75 @@ def find_border(has_a, seen_a, t_a, edge_a, has_b, seen_b, t_b, edge_b, x, y, dx
         What moves, the way to it from A (0..1), and the border's unit normal; for an intersection the normal is divided by the
         length of the gradient of q_a - q_b.
     """
-    # an edge farther than the other sample is none: the face is cut by the near plane
-    if not has_b:
-        if t_a > 1.0 + OVERLAP:
+    of_a, way = True, 0.0
+    if row_a < 0 or row_b < 0:
+        # an edge farther than the other sample is none: the face is cut by the near plane
+        of_a, way = row_b < 0, t_a if row_b < 0 else t_b
+        if (of_a and t_a > 1.0 + OVERLAP) or (not of_a and t_b < -OVERLAP):
             return NONE, 0.5, 0.0, 0.0
-        nx, ny = edge_normal(seen_a, edge_a)
-        return EDGE_OF_A, min(t_a, 1.0), nx, ny
-    if not has_a:
-        if t_b < -OVERLAP:
+    else:
+        first, last = max(t_b, 0.0), min(t_a, 1.0)
+        ahead_first = value(seen, row_a, Q, x + first * dx, y + first * dy) - value(
+            seen, row_b, Q, x + first * dx, y + first * dy
+        )
+        ahead_last = value(seen, row_a, Q, x + last * dx, y + last * dy) - value(seen, row_b, Q, x + last * dx, y + last * dy)
+        if last - first > OVERLAP and ahead_first > 0.0 and ahead_last < 0.0:
+            gx, gy = seen[row_a, Q] - seen[row_b, Q], seen[row_a, Q + 1] - seen[row_b, Q + 1]
+            squared = gx * gx + gy * gy
+            return INTERSECTION, first + (last - first) * ahead_first / (ahead_first - ahead_last), gx / squared, gy / squared
+        if t_a > 1.0 and t_b < 0.0:
             return NONE, 0.5, 0.0, 0.0
-        nx, ny = edge_normal(seen_b, edge_b)
-        return EDGE_OF_B, max(t_b, 0.0), nx, ny
-    qa, qb = seen_a[3], seen_b[3]
-    first, last = max(t_b, 0.0), min(t_a, 1.0)
-    ahead_first = value(qa, x + first * dx, y + first * dy) - value(qb, x + first * dx, y + first * dy)
-    ahead_last = value(qa, x + last * dx, y + last * dy) - value(qb, x + last * dx, y + last * dy)
-    if last - first > OVERLAP and ahead_first > 0.0 and ahead_last < 0.0:
-        gx, gy = qa[0] - qb[0], qa[1] - qb[1]
-        squared = gx * gx + gy * gy
-        t = first + (last - first) * ahead_first / (ahead_first - ahead_last)
-        return INTERSECTION, t, gx / squared, gy / squared
-    if t_a > 1.0 and t_b < 0.0:
-        return NONE, 0.5, 0.0, 0.0
-    a_in_front = ahead_first + ahead_last > 0.0
-    if t_b > t_a:
-        # neither covers the middle: the nearer one is what moves against the other
-        middle = 0.5 * (min(max(t_a, 0.0), 1.0) + min(max(t_b, 0.0), 1.0))
-        if a_in_front:
-            nx, ny = edge_normal(seen_a, edge_a)
-            return EDGE_OF_A, middle, nx, ny
-        nx, ny = edge_normal(seen_b, edge_b)
-        return EDGE_OF_B, middle, nx, ny
-    if (a_in_front and t_a <= 1.0) or t_b < 0.0:
-        nx, ny = edge_normal(seen_a, edge_a)
-        return EDGE_OF_A, min(max(t_a, 0.0), 1.0), nx, ny
-    nx, ny = edge_normal(seen_b, edge_b)
-    return EDGE_OF_B, min(max(t_b, 0.0), 1.0), nx, ny
+        a_in_front = ahead_first + ahead_last > 0.0
+        if t_b > t_a:
+            # neither covers the middle: the nearer one is what moves against the other
+            of_a, way = a_in_front, 0.5 * (min(max(t_a, 0.0), 1.0) + min(max(t_b, 0.0), 1.0))
+        else:
+            of_a = (a_in_front and t_a <= 1.0) or t_b < 0.0
+            way = t_a if of_a else t_b
+    nx, ny = edge_normal(seen, row_a if of_a else row_b, edge_a if of_a else edge_b)
+    return EDGE_OF_A if of_a else EDGE_OF_B, min(max(way, 0.0), 1.0), nx, ny
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def barycentric(seen, x, y):
+@inlined
+def locate_border(scene, a, code_a, b, code_b, x, y, dx, dy):
+    """Find the border between two neighbouring samples.
+
+    Args:
+        scene: Scene.
+        a, code_a: slot (-1: background) and code at sample A; likewise at B.
+        x, y: place of A.
+        dx, dy: way from A to B.
+
+    Returns:
+        What moves (``NONE``: there is no border), the way to it, its normal (``find_border``); and code and row of the last face
+        on A's side, and on B's (-1: background).
+    """
+    end_a = end_b = np.int32(-1)
+    row_a = row_b = -1
+    t_a = t_b = 0.0
+    edge_a = edge_b = 0
+    for side in range(2):
+        k, code, other = (a, code_a, code_b) if side == 0 else (b, code_b, code_a)
+        if k < 0:
+            continue
+        if a != b:
+            other = np.int32(-1)
+        sign = 1 - 2 * side
+        end, row, t, edge, met = follow(scene, k, code, x + side * dx, y + side * dy, sign * dx, sign * dy, other)
+        if met:
+            return NONE, 0.5, 0.0, 0.0, end_a, row_a, end_b, row_b
+        if side == 0:
+            end_a, row_a, t_a, edge_a = end, row, t, edge
+        else:
+            end_b, row_b, t_b, edge_b = end, row, 1.0 - t, edge
+    what, way, nx, ny = find_border(scene.seen, row_a, t_a, edge_a, row_b, t_b, edge_b, x, y, dx, dy)
+    return what, way, nx, ny, end_a, row_a, end_b, row_b
+
+
+@inlined
+def barycentric(seen, row, x, y):
     """Place on a face's plane that is seen at (x, y), kept within a triangle's width of the face: b1, b2, and q."""
-    q = value(seen[3], x, y)
-    b1 = min(max(value(seen[1], x, y) / q, -1.0), 2.0)
-    b2 = min(max(value(seen[2], x, y) / q, -1.0), 2.0)
+    q = value(seen, row, Q, x, y)
+    b1 = min(max(value(seen, row, E_1, x, y) / q, -1.0), 2.0)
+    b2 = min(max(value(seen, row, E_2, x, y) / q, -1.0), 2.0)
     return b1, b2, q

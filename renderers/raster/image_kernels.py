@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from inverse_graphics.compiled import inlined
+from renderers.raster.border_kernels import Scene, forget, make_seen
 from renderers.raster.gradient_kernels import scene_gradient
 from renderers.raster.kernels import draw_object, make_corners, scaled_camera
-from renderers.raster.shading_kernels import shade
+from renderers.raster.shading_kernels import light_at, shade
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -23,7 +25,7 @@ def band_camera(camera, samples, top):
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def draw_slots(meshes, class_ids, T_camera_object, present, camera, corners, q, w1, w2, code, boxes):
     """Draw every layer of one band without shading.
 
@@ -51,7 +53,7 @@ def draw_slots(meshes, class_ids, T_camera_object, present, camera, corners, q, 
             boxes[k, i] = box[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def put_in_front(k, box, q, code, front_q, winner):
     """Make slot k the winner of the samples where it is in front."""
     for r in range(box[0], box[1] + 1):
@@ -101,7 +103,7 @@ def render_pass(
             top = band * band_rows
             bottom = min(top + band_rows, height)
             rows = max(bottom - top, 0) * samples
-            cam = band_camera(camera[b], samples, top)
+            cam, lights = band_camera(camera[b], samples, top), light[b]
             draw_slots(
                 meshes,
                 class_ids[b],
@@ -145,7 +147,7 @@ def render_pass(
                             # samples within the tolerance of an edge lie a little outside the face
                             b1 = min(max(w1[k, r, c] / q[k, r, c], np.float32(0.0)), np.float32(1.0))
                             b2 = min(max(w2[k, r, c] / q[k, r, c], np.float32(0.0)), np.float32(1.0) - b1)
-                            red, green, blue = shade(meshes, class_ids[b, k], seen, b1, b2, light[b, k])
+                            red, green, blue = shade(meshes, class_ids[b, k], seen, b1, b2, light_at(lights, k))
                             last_code = np.int32(-1)
                             if meshes.is_plain[seen >> 1] and light[b, k, 5] == 0:
                                 last_code, last_slot = seen, k
@@ -242,6 +244,7 @@ def gradient_pass(
         front_q = np.empty(size[1:], np.float32)
         winners = np.empty((prefixes, size[1], size[2]), np.int8)
         boxes = np.empty((slots, 4), np.int64)
+        seen = make_seen(meshes, slots)
         surface_grads = (vertices_grad[worker], rgb_grad[worker], normals_grad[worker])
         for item in range(worker, batch * bands, workers):
             b, band = item // bands, item % bands
@@ -270,7 +273,8 @@ def gradient_pass(
                 if p > 0:
                     winners[p] = winners[p - 1]
                 put_in_front(k, boxes[k], q[k], code[k], front_q, winners[p])
-            scene = (meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, top)
+            forget(meshes, class_ids[b], seen)
+            scene = Scene(meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, top, seen)
             images = (weights_rgb[b], weights_depth[b], weights_masks[b])
             scene_gradient(
                 scene,

@@ -14,13 +14,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from inverse_graphics.compiled import inlined
 from renderers.raster.shading_kernels import shade
 
 TOLERANCE = np.float32(-1e-6)
 """Relative slack of the coverage test: neighbouring faces overlap by a millionth instead of leaving cracks."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def transform_vertices(vertices_m, start, stop, T, camera, corners):
     """Camera-frame positions and sample coordinates of a mesh's vertices.
 
@@ -66,19 +67,19 @@ def transform_vertices(vertices_m, start, stop, T, camera, corners):
     return near, far, left, right, top, bottom
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def first_sample(low):
     """First sample whose centre is at or after ``low``, at least 0; far outside the image any number past its end."""
     return np.int64(np.ceil(min(max(low, 0.0), 1e9) - 0.5))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def last_sample(high, last):
     """Last sample whose centre is at or before ``high``, at most ``last``; may be -1."""
     return np.int64(np.floor(min(max(high, -0.5), last + 1.0) - 0.5))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def object_box(left, right, top, bottom, near, far, near_m, height, width):
     """Samples that an object may cover: first row, last row, first column, last column.
 
@@ -95,7 +96,7 @@ def object_box(left, right, top, bottom, near, far, near_m, height, width):
     return r_first, r_last, c_first, c_last
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def face_box(corners, i, j, k, box, near_m, crosses, cull):
     """Samples that a face may cover, and the slack of its coverage test.
 
@@ -133,7 +134,7 @@ def face_box(corners, i, j, k, box, near_m, crosses, cull):
     return box[0], box[1], box[2], box[3], slack
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def face_edges(corners, i, j, k, camera):
     """A face's edge functions e_0, e_1, e_2 on the image plane.
 
@@ -164,7 +165,7 @@ def face_edges(corners, i, j, k, camera):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def fill_face(area, edges, camera, face_code, inverse_depth, weight_1, weight_2, code):
     """Draw the part of a face that is in front of what is drawn already.
 
@@ -209,7 +210,7 @@ def fill_face(area, edges, camera, face_code, inverse_depth, weight_1, weight_2,
                     code[r, c] = face_code
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def draw_object(
     vertices_m, faces, vertex_start, face_start, cull_back, class_id, T, camera, corners, inverse_depth, weight_1, weight_2, code
 ):
@@ -232,8 +233,10 @@ def draw_object(
     """
     height, width = inverse_depth.shape
     near_m = camera[4]
-    if not np.isfinite(T).all():
-        return 0, -1, 0, -1
+    for i in range(3):
+        for j in range(4):
+            if not np.isfinite(T[i, j]):
+                return 0, -1, 0, -1
     near, far, left, right, top, bottom = transform_vertices(
         vertices_m, vertex_start[class_id], vertex_start[class_id + 1], T, camera, corners
     )
@@ -259,7 +262,7 @@ def draw_object(
     return box
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code, rgb):
     """Draw one object alone and shade what it covers.
 
@@ -289,6 +292,7 @@ def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code
         w2,
         code,
     )
+    lit = (light[0], light[1], light[2], light[3], light[4], light[5])
     plain = light[5] == 0
     last = np.int32(-1)
     red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
@@ -302,7 +306,7 @@ def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code
                 # samples within the tolerance of an edge lie a little outside the face
                 b1 = min(max(w1[r, c] / q, np.float32(0.0)), np.float32(1.0))
                 b2 = min(max(w2[r, c] / q, np.float32(0.0)), np.float32(1.0) - b1)
-                red, green, blue = shade(meshes, class_id, seen, b1, b2, light)
+                red, green, blue = shade(meshes, class_id, seen, b1, b2, lit)
                 if plain and meshes.is_plain[seen >> 1]:
                     last = seen
             rgb[r, c, 0] = red

@@ -9,110 +9,118 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from renderers.raster.border_kernels import EDGE_OF_A, EDGE_OF_B, INTERSECTION, NONE, barycentric, in_camera, seen_face
-from renderers.raster.gradient_kernels import colour_of, joined, locate_border
+from inverse_graphics.compiled import inlined
+from renderers.raster.border_kernels import (
+    E_1,
+    E_2,
+    EDGE_OF_A,
+    EDGE_OF_B,
+    INTERSECTION,
+    NONE,
+    Q,
+    Scene,
+    barycentric,
+    forget,
+    in_camera,
+    locate_border,
+    look,
+    make_seen,
+)
+from renderers.raster.gradient_kernels import colour_step, joined
 from renderers.raster.image_kernels import draw_slots, put_in_front
 from renderers.raster.kernels import make_corners, scaled_camera
-from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, place_on
+from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, light_at, place_on
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def point_motion(motion, X, Y, Z, camera, x, y, q):
+@inlined
+def point_motion(motion, p, X, Y, Z, camera, x, y, q):
     """Motion of a material point over the screen (samples) and along the camera's axis (metres).
 
     Args:
-        motion: [3 4] float64, derivative of T_camera_object.
+        motion: [p 3 4] float64, derivatives of T_camera_object.
+        p: which of them.
         X, Y, Z: the point in the object's frame.
         camera: [5] in samples.
         x, y, q: where it is seen, and 1 / z.
     """
-    along, down, away = in_camera(motion, X, Y, Z)
+    along, down, away = in_camera(motion, p, X, Y, Z)
     return q * (camera[0] * along - (x - camera[2]) * away), q * (camera[1] * down - (y - camera[3]) * away), away
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def add_sample(scene, k, code, x, y, motion, light_motion, jacobian):
     """Add what a sample that goes on showing a face of object k changes.
 
     Args:
-        scene: as in ``gradient_kernels.scene_gradient``.
+        scene: border_kernels.Scene.
         k, code: slot and code.
         x, y: place of the sample.
         motion: [p 3 4] derivatives of T_camera_object.
         light_motion: [p 3] derivatives of the light's direction or position in the object's frame.
         jacobian: [p h w 3] float32, added to.
     """
-    meshes, class_ids, T, light, camera, _, samples, _ = scene
-    class_id, face = class_ids[k], code >> 1
-    seen = seen_face(meshes, class_id, face, T[k], camera)
-    b1, b2, q = barycentric(seen, x, y)
+    meshes, seen, samples, class_id, face = scene.meshes, scene.seen, scene.samples, scene.class_ids[k], code >> 1
+    light = light_at(scene.light, k)
+    row = look(scene, k, face)
+    b1, b2, q = barycentric(seen, row, x, y)
     b0 = 1.0 - b1 - b2
     albedo, by_1, by_2, _ = albedo_slopes(meshes, class_id, face, b0, b1, b2)
-    cosine, cosine_1, cosine_2, by_light, _ = cosine_slopes(meshes, class_id, code, b0, b1, b2, light[k])
-    level, diffuse = light[k, 3] + light[k, 4] * cosine, light[k, 4]
-    x_1, x_2 = (seen[1][0] - b1 * seen[3][0]) / q, (seen[2][0] - b2 * seen[3][0]) / q
-    y_1, y_2 = (seen[1][1] - b1 * seen[3][1]) / q, (seen[2][1] - b2 * seen[3][1]) / q
+    cosine, cosine_1, cosine_2, by_light, _ = cosine_slopes(meshes, class_id, code, b0, b1, b2, light)
+    level, diffuse = light[3] + light[4] * cosine, light[4]
+    x_1, x_2 = (seen[row, E_1] - b1 * seen[row, Q]) / q, (seen[row, E_2] - b2 * seen[row, Q]) / q
+    y_1, y_2 = (seen[row, E_1 + 1] - b1 * seen[row, Q + 1]) / q, (seen[row, E_2 + 1] - b2 * seen[row, Q + 1]) / q
     X, Y, Z = place_on(meshes, class_id, face, b0, b1, b2)
-    row, column = np.int64(y) // samples, np.int64(x) // samples
+    pixel_row, column = np.int64(y) // samples, np.int64(x) // samples
     scale = 1.0 / (samples * samples)
     for p in range(len(motion)):
-        along, down, _ = point_motion(motion[p], X, Y, Z, camera, x, y, q)
+        along, down, _ = point_motion(motion, p, X, Y, Z, scene.camera, x, y, q)
         change_1, change_2 = -(x_1 * along + y_1 * down), -(x_2 * along + y_2 * down)
         brighter = cosine_1 * change_1 + cosine_2 * change_2
         for i in range(3):
             brighter += by_light[i] * light_motion[p, i]
         for i in range(3):
             change = level * (by_1[i] * change_1 + by_2[i] * change_2) + diffuse * brighter * albedo[i]
-            jacobian[p, row, column, i] += scale * change
+            jacobian[p, pixel_row, column, i] += scale * change
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def add_border(scene, k, a, code_a, b, code_b, x, y, dx, dy, motion, jacobian):
     """Add what the border between two neighbouring samples changes by the motion of object k.
 
     Args:
         scene, k, motion, jacobian: as in ``add_sample``.
-        a, code_a, b, code_b, x, y, dx, dy: as in ``gradient_kernels.locate_border``.
+        a, code_a, b, code_b, x, y, dx, dy: as in ``border_kernels.locate_border``.
     """
-    meshes, class_ids, T, light, camera, background, samples, _ = scene
-    what, way, nx, ny, code_a, seen_a, code_b, seen_b = locate_border(
-        meshes, class_ids, T, camera, a, code_a, b, code_b, x, y, dx, dy
-    )
+    what, way, nx, ny, code_a, row_a, code_b, row_b = locate_border(scene, a, code_a, b, code_b, x, y, dx, dy)
     if what == NONE or (what == EDGE_OF_A and a != k) or (what == EDGE_OF_B and b != k):
         return
+    seen, samples = scene.seen, scene.samples
     u, v = x + way * dx, y + way * dy
-    row = min(np.int64(v) // samples, background.shape[0] - 1)
-    column = min(np.int64(u) // samples, background.shape[1] - 1)
-    behind = background[row, column]
-    r0, r1, r2 = behind[0], behind[1], behind[2]
-    s0, s1, s2 = r0, r1, r2
-    if a >= 0:
-        r0, r1, r2 = colour_of(meshes, class_ids[a], code_a, light[a], seen_a, u, v)
-    if b >= 0:
-        s0, s1, s2 = colour_of(meshes, class_ids[b], code_b, light[b], seen_b, u, v)
+    pixel_row = min(np.int64(v) // samples, scene.background.shape[0] - 1)
+    column = min(np.int64(u) // samples, scene.background.shape[1] - 1)
+    red, green, blue = colour_step(scene, a, code_a, row_a, b, code_b, row_b, u, v, pixel_row, column)
     across = (nx * dx + ny * dy) / (samples * samples)
     for side in range(2):
-        slot, code, seen = (a, code_a, seen_a) if side == 0 else (b, code_b, seen_b)
+        slot, code, row = (a, code_a, row_a) if side == 0 else (b, code_b, row_b)
         if slot != k or (what == EDGE_OF_A and side == 1) or (what == EDGE_OF_B and side == 0):
             continue
-        b1, b2, q = barycentric(seen, u, v)
-        X, Y, Z = place_on(meshes, class_ids[k], code >> 1, 1.0 - b1 - b2, b1, b2)
+        b1, b2, q = barycentric(seen, row, u, v)
+        X, Y, Z = place_on(scene.meshes, scene.class_ids[k], code >> 1, 1.0 - b1 - b2, b1, b2)
         for p in range(len(motion)):
-            along, down, away = point_motion(motion[p], X, Y, Z, camera, u, v, q)
+            along, down, away = point_motion(motion, p, X, Y, Z, scene.camera, u, v, q)
             area = across * (nx * along + ny * down)
             if what == INTERSECTION:
-                area = across * (q * q * away + seen[3][0] * along + seen[3][1] * down)
+                area = across * (q * q * away + seen[row, Q] * along + seen[row, Q + 1] * down)
                 if side == 1:
                     area = -area
-            jacobian[p, row, column, 0] += area * (r0 - s0)
-            jacobian[p, row, column, 1] += area * (r1 - s1)
-            jacobian[p, row, column, 2] += area * (r2 - s2)
+            jacobian[p, pixel_row, column, 0] += area * red
+            jacobian[p, pixel_row, column, 1] += area * green
+            jacobian[p, pixel_row, column, 2] += area * blue
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def add_object(scene, k, box, codes, winner, motion, light_motion, jacobian):
     """Add all that object k's motion changes; arguments as in ``add_sample`` and ``normal_pass``."""
-    meshes, class_ids = scene[0], scene[1]
     height, width = winner.shape
     for r in range(max(box[0] - 1, 0), box[1] + 1):
         for c in range(max(box[2] - 1, 0), box[3] + 1):
@@ -128,7 +136,7 @@ def add_object(scene, k, box, codes, winner, motion, light_motion, jacobian):
                 if a != k and b != k:
                     continue
                 code_b = codes[b, r + dy, c + dx] if b >= 0 else np.int32(-1)
-                if a != b or not joined(meshes.smooth_across, meshes.face_start[class_ids[k]], code_a, code_b):
+                if a != b or not joined(scene, k, code_a, code_b):
                     add_border(scene, k, a, code_a, b, code_b, c + 0.5, r + 0.5, dx, dy, motion, jacobian)
 
 
@@ -170,6 +178,7 @@ def normal_pass(
         front_q = np.empty(size[1:], np.float32)
         winner = np.empty(size[1:], np.int8)
         boxes = np.empty((slots, 4), np.int64)
+        seen = make_seen(meshes, slots)
         jacobian = np.empty((motions, height, width, 3), np.float32)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
@@ -178,7 +187,8 @@ def normal_pass(
             winner[:] = -1
             for k in range(slots):
                 put_in_front(k, boxes[k], q[k], code[k], front_q, winner)
-            scene = (meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, 0)
+            forget(meshes, class_ids[b], seen)
+            scene = Scene(meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, 0, seen)
             for k in range(slots):
                 gradient[b, k] = 0.0
                 hessian[b, k] = 0.0

@@ -3,29 +3,46 @@
 Colour = albedo * (ambient + diffuse * max(0, n . l)); albedo is the corners' colours, interpolated, times the texture.
 A place on a face is its barycentric coordinates b1 and b2 of corners 1 and 2 (b0 = 1 - b1 - b2).
 
-``light`` is [6]: direction to the light, or its position, in the object's frame; ambient; diffuse; 1 where it is a position.
+``light`` is six numbers: direction to the light, or its position, in the object's frame; ambient; diffuse; 1 where it is a
+position.
+
+All of it runs once a sample: functions are inlined, take scalars rather than rows, and index arrays in place, because the
+compiler's bookkeeping for a view or for a call that hands on a dozen arrays takes longer than what they compute.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from inverse_graphics.compiled import inlined
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def corner(meshes, class_id, face, i):
     """Position of a face's corner in the object's frame (metres)."""
     v = meshes.vertex_start[class_id] + meshes.faces[face, i]
     return meshes.vertices_m[v, 0], meshes.vertices_m[v, 1], meshes.vertices_m[v, 2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
+def light_at(light, k):
+    """The light of slot k of [n 6] as six numbers."""
+    return light[k, 0], light[k, 1], light[k, 2], light[k, 3], light[k, 4], light[k, 5]
+
+
+@inlined
 def mix(a, b, c, b0, b1, b2):
     """Interpolate three corners' values."""
     return b0 * a + b1 * b + b2 * c
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
+def mix_at(values, face, channel, b0, b1, b2):
+    """Interpolate one channel of [f 3 c] over a face."""
+    return b0 * values[face, 0, channel] + b1 * values[face, 1, channel] + b2 * values[face, 2, channel]
+
+
+@inlined
 def place_on(meshes, class_id, face, b0, b1, b2):
     """Point of a face in the object's frame (metres)."""
     x0, y0, z0 = corner(meshes, class_id, face, 0)
@@ -34,13 +51,12 @@ def place_on(meshes, class_id, face, b0, b1, b2):
     return mix(x0, x1, x2, b0, b1, b2), mix(y0, y1, y2, b0, b1, b2), mix(z0, z1, z2, b0, b1, b2)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def texel_square(meshes, class_id, face, b0, b1, b2):
     """The four texels round a place: their indices, and the place between them (0..1, columns and rows)."""
-    uv = meshes.corner_uv[face]
     height, width = meshes.textures[class_id, 1], meshes.textures[class_id, 2]
-    x = mix(uv[0, 0], uv[1, 0], uv[2, 0], b0, b1, b2) * width - 0.5
-    y = (1.0 - mix(uv[0, 1], uv[1, 1], uv[2, 1], b0, b1, b2)) * height - 0.5
+    x = mix_at(meshes.corner_uv, face, 0, b0, b1, b2) * width - 0.5
+    y = (1.0 - mix_at(meshes.corner_uv, face, 1, b0, b1, b2)) * height - 0.5
     column, row = np.floor(x), np.floor(y)
     c0, r0 = np.int64(column) % width, np.int64(row) % height
     c1, r1 = (c0 + 1) % width, (r0 + 1) % height
@@ -49,7 +65,7 @@ def texel_square(meshes, class_id, face, b0, b1, b2):
     return upper + c0, upper + c1, lower + c0, lower + c1, x - column, y - row
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def shade(meshes, class_id, code, b1, b2, light):
     """Colour of a place on a face.
 
@@ -58,14 +74,13 @@ def shade(meshes, class_id, code, b1, b2, light):
         class_id: which mesh.
         code: 2 * face, plus 1 where the face is seen from behind (its normal is then turned round).
         b1, b2: the place.
-        light: [6].
+        light: six numbers.
     """
     f = code >> 1
     b0 = np.float32(1.0) - b1 - b2
-    k = meshes.corner_rgb[f]
-    red = mix(k[0, 0], k[1, 0], k[2, 0], b0, b1, b2)
-    green = mix(k[0, 1], k[1, 1], k[2, 1], b0, b1, b2)
-    blue = mix(k[0, 2], k[1, 2], k[2, 2], b0, b1, b2)
+    red = mix_at(meshes.corner_rgb, f, 0, b0, b1, b2)
+    green = mix_at(meshes.corner_rgb, f, 1, b0, b1, b2)
+    blue = mix_at(meshes.corner_rgb, f, 2, b0, b1, b2)
     if meshes.textures[class_id, 1] > 0:
         i, j, m, n, along, down = texel_square(meshes, class_id, f, b0, b1, b2)
         t = meshes.texels
@@ -86,35 +101,36 @@ def shade(meshes, class_id, code, b1, b2, light):
     return level * red, level * green, level * blue
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def normal_at(meshes, face, b0, b1, b2):
     """Interpolated normal, not of unit length."""
-    n = meshes.corner_normals[face]
     return (
-        mix(n[0, 0], n[1, 0], n[2, 0], b0, b1, b2),
-        mix(n[0, 1], n[1, 1], n[2, 1], b0, b1, b2),
-        mix(n[0, 2], n[1, 2], n[2, 2], b0, b1, b2),
+        mix_at(meshes.corner_normals, face, 0, b0, b1, b2),
+        mix_at(meshes.corner_normals, face, 1, b0, b1, b2),
+        mix_at(meshes.corner_normals, face, 2, b0, b1, b2),
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
+def rise(values, face, i, channel):
+    """How much one channel of [f 3 c] rises from corner 0 to corner i."""
+    return values[face, i, channel] - values[face, 0, channel]
+
+
+@inlined
 def albedo_slopes(meshes, class_id, face, b0, b1, b2):
     """Albedo, its derivatives by b1 and b2, and the texture's own value (1 without one); three channels each."""
-    k = meshes.corner_rgb[face]
-    a0, a1, a2 = (
-        mix(k[0, 0], k[1, 0], k[2, 0], b0, b1, b2),
-        mix(k[0, 1], k[1, 1], k[2, 1], b0, b1, b2),
-        mix(k[0, 2], k[1, 2], k[2, 2], b0, b1, b2),
-    )
-    p0, p1, p2 = k[1, 0] - k[0, 0], k[1, 1] - k[0, 1], k[1, 2] - k[0, 2]
-    s0, s1, s2 = k[2, 0] - k[0, 0], k[2, 1] - k[0, 1], k[2, 2] - k[0, 2]
+    k = meshes.corner_rgb
+    a0, a1, a2 = mix_at(k, face, 0, b0, b1, b2), mix_at(k, face, 1, b0, b1, b2), mix_at(k, face, 2, b0, b1, b2)
+    p0, p1, p2 = rise(k, face, 1, 0), rise(k, face, 1, 1), rise(k, face, 1, 2)
+    s0, s1, s2 = rise(k, face, 2, 0), rise(k, face, 2, 1), rise(k, face, 2, 2)
     if meshes.textures[class_id, 1] == 0:
         return (a0, a1, a2), (p0, p1, p2), (s0, s1, s2), (1.0, 1.0, 1.0)
     i, j, m, n, along, down = texel_square(meshes, class_id, face, b0, b1, b2)
-    uv = meshes.corner_uv[face]
+    uv = meshes.corner_uv
     height, width = meshes.textures[class_id, 1], meshes.textures[class_id, 2]
-    x1, x2 = (uv[1, 0] - uv[0, 0]) * width, (uv[2, 0] - uv[0, 0]) * width
-    y1, y2 = (uv[0, 1] - uv[1, 1]) * height, (uv[0, 1] - uv[2, 1]) * height
+    x1, x2 = rise(uv, face, 1, 0) * width, rise(uv, face, 2, 0) * width
+    y1, y2 = -rise(uv, face, 1, 1) * height, -rise(uv, face, 2, 1) * height
     t0, tx0, ty0 = texel_slopes(meshes.texels, i, j, m, n, along, down, 0)
     t1, tx1, ty1 = texel_slopes(meshes.texels, i, j, m, n, along, down, 1)
     t2, tx2, ty2 = texel_slopes(meshes.texels, i, j, m, n, along, down, 2)
@@ -126,7 +142,7 @@ def albedo_slopes(meshes, class_id, face, b0, b1, b2):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def texel_slopes(texels, i, j, m, n, along, down, channel):
     """Bilinear value and its derivatives by column and row (texels)."""
     upper = (1 - along) * texels[i, channel] + along * texels[j, channel]
@@ -135,7 +151,7 @@ def texel_slopes(texels, i, j, m, n, along, down, channel):
     return (1 - down) * upper + down * lower, rising, lower - upper
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def cosine_slopes(meshes, class_id, code, b0, b1, b2, light):
     """Cosine of the light where positive (else all 0), and its derivatives.
 
@@ -157,11 +173,11 @@ def cosine_slopes(meshes, class_id, code, b0, b1, b2, light):
     cosine = ux * lx + uy * ly + uz * lz
     if cosine <= 0.0:
         return 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
-    n = meshes.corner_normals[f]
+    n = meshes.corner_normals
     # by the interpolated normal
     mx, my, mz = turned * (lx - cosine * ux), turned * (ly - cosine * uy), turned * (lz - cosine * uz)
-    by_1 = mx * (n[1, 0] - n[0, 0]) + my * (n[1, 1] - n[0, 1]) + mz * (n[1, 2] - n[0, 2])
-    by_2 = mx * (n[2, 0] - n[0, 0]) + my * (n[2, 1] - n[0, 1]) + mz * (n[2, 2] - n[0, 2])
+    by_1 = mx * rise(n, f, 1, 0) + my * rise(n, f, 1, 1) + mz * rise(n, f, 1, 2)
+    by_2 = mx * rise(n, f, 2, 0) + my * rise(n, f, 2, 1) + mz * rise(n, f, 2, 2)
     if reach == 0.0:
         return cosine, by_1, by_2, (ux, uy, uz), (mx, my, mz)
     px, py, pz = reach * (ux - cosine * lx), reach * (uy - cosine * ly), reach * (uz - cosine * lz)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from inverse_graphics.compiled import inlined
 from renderers.raster.kernels import draw_shaded, make_scratch, scaled_camera
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def draw_stack(meshes, class_ids, T_camera_object, present, light, camera, scratch, q, code, colour, boxes):
     """Draw every layer of one scene.
 
@@ -29,13 +30,13 @@ def draw_stack(meshes, class_ids, T_camera_object, present, light, camera, scrat
                 boxes[k, i] = box[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def covers(boxes, code, j, r, c):
     """Whether layer j covers a sample."""
     return boxes[j, 0] <= r <= boxes[j, 1] and boxes[j, 2] <= c <= boxes[j, 3] and code[j, r, c] >= 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def weighted_change(k, box, new_q, new_code, new_rgb, boxes, q, code, colour, background, samples, weights):
     """Sum over the prefixes that hold slot k of weights * (samples with the replacement - samples without slot k)."""
     slots = len(boxes)
@@ -62,7 +63,7 @@ def weighted_change(k, box, new_q, new_code, new_rgb, boxes, q, code, colour, ba
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def moved_change(meshes, k, class_id, T, light, camera, scratch, boxes, q, code, colour, background, samples, weights):
     """``weighted_change`` of slot k drawn with another pose; the last entries of q, code and colour are scratch."""
     n = len(boxes)
@@ -131,7 +132,7 @@ def pose_difference_pass(
                     difference[b, k, p] = total / (samples * samples)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def residuals_without(k, boxes, q, code, colour, background, target, samples, residual, total):
     """Canvases without slot k minus the target, for every prefix that would hold it, and their squared sums.
 
@@ -178,7 +179,7 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, re
         total[m] = one
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def replaced_errors(k, box, boxes, q, code, colour, background, samples, residual, total, change, errors):
     """Squared errors of the prefixes with slot k replaced by the last layer of q, code and colour.
 
