@@ -241,11 +241,12 @@ def describe(settings: Settings, cores: int) -> Figures:
     setup: Figures = {key: value for key, value in asdict(settings).items() if key not in left_out}
     setup |= {"size_px": settings.size, "cores": cores}
     setup |= {"large_width_px": settings.large_size[0], "large_height_px": settings.large_size[1]}
-    for package in ("torch", "numba", "open3d", "easypytorch3d"):
+    for package in ("torch", "numba", "warp-lang", "open3d", "easypytorch3d"):
+        key = f"{package.replace('-', '_')}_version"
         try:
-            setup[f"{package}_version"] = version(package)
+            setup[key] = version(package)
         except PackageNotFoundError:
-            setup[f"{package}_version"] = "own build or none"
+            setup[key] = "own build or none"
     if settings.device == "cuda":
         setup["gpu"] = torch.cuda.get_device_name()
     return setup

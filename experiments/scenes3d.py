@@ -97,7 +97,7 @@ class Arguments:
     config: Path | None = None
     """YAML file to use instead of a preset."""
     renderer: str | None = None
-    """raster or pytorch3d."""
+    """raster, raster-cuda or pytorch3d."""
     gradient: Gradient | None = None
     """How pose gradients are taken (default: the renderer's own)."""
     estimator: Estimator | None = None
@@ -177,12 +177,17 @@ def build(config: Config, scene: SceneConfig, device: torch.device) -> Setup:
         raise ValueError(
             "scene: objects.placement: expected 'upright', got 'free'; the guide infers x, y and yaw of standing objects only"
         )
+    renderer = load_renderer(config.renderer, catalogue, scene.samples_per_axis, config.gradient)
+    if config.renderer == "raster-cuda" and device.type != "cuda":
+        raise ValueError(f"--renderer raster-cuda: expected --device cuda, got {device}; change one of them")
+    # scenes are made ahead of training and judged on the CPU, where raster draws the same
+    images = "raster" if config.renderer == "raster-cuda" else config.renderer
     return Setup(
         scene=scene,
         catalogue=catalogue,
         prior=ScenePrior(scene, catalogue),
-        images=load_renderer(config.renderer, catalogue, scene.samples_per_axis, "none"),
-        renderer=load_renderer(config.renderer, catalogue, scene.samples_per_axis, config.gradient),
+        images=load_renderer(images, catalogue, scene.samples_per_axis, "none"),
+        renderer=renderer,
         device=device,
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue
 from renderers.errors import BackendMissingError as BackendMissingError
@@ -16,6 +18,7 @@ Gradient = Literal["analytic", "finite-difference", "none"]
 
 GRADIENTS: dict[str, tuple[Gradient, ...]] = {
     "raster": ("analytic", "finite-difference"),
+    "raster-cuda": ("analytic",),
     "pytorch3d": ("analytic", "finite-difference"),
 }
 """Backends and the pose gradients each offers, its default first."""
@@ -36,11 +39,11 @@ def load_renderer(
         catalogue: the meshes that class ids refer to.
         samples_per_axis: antialiasing, samples a pixel along each axis.
         gradient: how pose gradients are taken, ``none`` for images only; the backend's default where None.
-        tangents: rigid motions along which finite differences are taken.
+        tangents: rigid motions along which finite differences are taken and normal equations stand.
         step_px: half the width of a central difference, in pixels of motion.
 
     Raises:
-        ValueError: unknown backend, or a gradient that it does not offer.
+        ValueError: unknown backend, a gradient that it does not offer, or no GPU for one that needs it.
         BackendMissingError: the backend's package is not installed.
     """
     if name not in GRADIENTS:
@@ -54,6 +57,15 @@ def load_renderer(
     if name == "raster":
         how = "analytic" if chosen == "none" else chosen
         return RasterRenderer(catalogue, samples_per_axis, how, tangents, step_px)
+    if name == "raster-cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(
+                "renderer 'raster-cuda': expected a CUDA GPU that torch can use, found none; "
+                "use renderer 'raster', which draws the same on the CPU"
+            )
+        from renderers.raster.warp import WarpRasterRenderer
+
+        return WarpRasterRenderer(catalogue, samples_per_axis, tangents)
     from renderers.pytorch3d import PyTorch3DRenderer
 
     if chosen == "analytic":

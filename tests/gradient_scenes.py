@@ -13,6 +13,8 @@ from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed
 from torch import Tensor
 
 from inverse_graphics.types import Catalogue, Light, Mesh, Objects, Texture, View, map_tensors
+from renderers import RasterRenderer
+from renderers.raster.warp import WarpRasterRenderer
 
 SIZE_PX = 56
 FOCAL_PX = 90.0
@@ -82,6 +84,28 @@ def poster(folded: float = 0.0) -> Mesh:
     rgb = np.random.default_rng(1).uniform(0.1, 1, (5, 4, 3)).astype(np.float32)
     uv = (mesh.vertices_m[mesh.faces][..., :2] * 5 + 0.4).astype(np.float32)
     return dataclasses.replace(mesh, texture=Texture(uv, rgb))
+
+
+def sliver_square(width_m: float, with_sliver: bool) -> Mesh:
+    """A square of two colours; between the halves lies a face that is ``width_m`` wide, of one half's colour."""
+    vertices = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [0, 0, 0]], np.float32) * np.float32(0.1)
+    vertices[4, 0] = width_m
+    faces = np.array([[0, 2, 1], [0, 4, 2], [0, 3, 4], [4, 3, 2]], np.int32)
+    rgb = np.full((4, 3, 3), 0.7, np.float32)
+    rgb[:2] = 0.2
+    keep = [0, 1, 2, 3] if with_sliver else [0, 2, 3]
+    normals = np.tile(np.array([0, 0, -1], np.float32), (len(keep), 3, 1))
+    return Mesh("square", vertices, faces[keep], rgb[keep], normals)
+
+
+def broken_mesh() -> Mesh:
+    """A box with a face of one repeated vertex, faces of two, a face in a line, and a loose vertex."""
+    mesh = box((0.2, 0.16, 0.18))
+    vertices = np.concatenate([mesh.vertices_m, mesh.vertices_m[:2].mean(0, keepdims=True), [[9.0, 0.0, 0.0]]]).astype(np.float32)
+    more = np.array([[0, 0, 0], [1, 1, 2], [2, 1, 1], [3, 4, 3], [0, 8, 1], [1, 8, 0]], np.int32)
+    look = [np.concatenate([x, x[:6]]) for x in (mesh.corner_rgb, mesh.corner_normals)]
+    look[1][12] = 0
+    return Mesh("broken", vertices, np.concatenate([mesh.faces, more]), look[0], look[1])
 
 
 def make_cases() -> dict[str, Case]:
@@ -197,3 +221,27 @@ def differences(loss: Loss, case: Case, move: Move, steps: Tensor) -> Tensor:
 def agreement(a: Tensor, b: Tensor) -> tuple[float, float]:
     """Cosine of the angle between two vectors, and a's length over b's."""
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0)), float(a.norm() / b.norm())
+
+
+def all_gradients(renderer: RasterRenderer | WarpRasterRenderer, objects: Objects, view: View) -> dict[str, Tensor]:
+    """Of image, depth, masks and prefixes by everything."""
+    leaf: Callable[[Tensor], Tensor] = lambda x: x.clone().requires_grad_() if x.is_floating_point() else x  # noqa: E731
+    objects, view, surfaces = map_tensors(leaf, objects), map_tensors(leaf, view), map_tensors(leaf, renderer.surfaces())
+    image, prefixes = renderer.render(objects, view, surfaces), renderer.prefix_images(objects, view)
+    outputs = [image.rgb, image.depth_m, renderer.masks(objects, view, surfaces), prefixes]
+    for output in outputs:
+        assert bool(torch.isfinite(output).all())
+    light = view.light
+    inputs = {
+        "objects": objects.T_world_object,
+        "camera": view.camera.T_camera_world,
+        "background": view.background_rgb,
+        "ambient": light.ambient,
+        "light": light.direction_world if light.position_world is None else light.position_world,
+        "vertices": surfaces.vertices_m,
+        "rgb": surfaces.corner_rgb,
+        "normals": surfaces.corner_normals,
+    }
+    total = torch.stack([(output * torch.rand(output.shape)).sum() for output in outputs]).sum()
+    gradients = torch.autograd.grad(total, list(inputs.values()), materialize_grads=True, allow_unused=True)
+    return dict(zip(inputs, gradients, strict=True))

@@ -97,5 +97,17 @@ def table_scene(scenes: int, slots: int, size_px: int, classes: int, seed: int =
     return Objects(class_ids, T, present), view
 
 
+def alternatives_of(objects: Objects, classes: int = 3) -> Objects:
+    """Every class in the slot's pose, then the slot's class elsewhere, then nothing."""
+    *batch, slots = objects.class_ids.shape
+    every = torch.arange(classes, device=objects.class_ids.device).expand(*batch, slots, classes)
+    class_ids = torch.cat([every, objects.class_ids[..., None].expand(*batch, slots, 2)], -1)
+    T = objects.T_world_object[..., None, :, :].repeat(*[1] * (len(batch) + 1), class_ids.shape[-1], 1, 1)
+    T[..., -2, :2, 3] += 0.03
+    present = torch.ones_like(class_ids, dtype=torch.bool)
+    present[..., -1] = False
+    return Objects(class_ids, T, present)
+
+
 def catalogue_of(*meshes: Mesh) -> Catalogue:
     return Catalogue(tuple(meshes))

@@ -74,7 +74,7 @@ def test_layers_are_kept_apart(package: str, forbidden: set[str]) -> None:
 def test_third_party_imports_are_declared() -> None:
     """What an installed module imports is a dependency, or an optional backend."""
     declared = {re.split(r"[<>=\[]", line)[0].lower() for line in project()["dependencies"]}
-    optional = {"open3d", "pytorch3d", "mujoco"}
+    optional = {"open3d", "pytorch3d", "mujoco", "warp"}
     known = {"yaml": "pyyaml", "PIL": "pillow"}
     used = {name for package in PACKAGES for path in (ROOT / package).rglob("*.py") for name in imports(path)}
     third_party = used - set(sys.stdlib_module_names) - set(PACKAGES) - optional

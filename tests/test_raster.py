@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed, quad, square, table_scene
+from renderer_scenes import alternatives_of, ball, box, camera_view, catalogue_of, mesh_of, posed, quad, square, table_scene
 from torch import Tensor
 
 from inverse_graphics.compositing import prefix_images, swap_errors
@@ -38,18 +38,6 @@ class LayersOnly:
 
     def render(self, objects: Objects, view: View) -> RenderOutput:
         return self.renderer.render(objects, view)
-
-
-def alternatives_of(objects: Objects) -> Objects:
-    """Every class in the slot's pose, then the slot's class elsewhere, then nothing."""
-    *batch, slots = objects.class_ids.shape
-    every = torch.arange(len(CATALOGUE)).expand(*batch, slots, len(CATALOGUE))
-    class_ids = torch.cat([every, objects.class_ids[..., None].expand(*batch, slots, 2)], -1)
-    T = objects.T_world_object[..., None, :, :].repeat(*[1] * (len(batch) + 1), class_ids.shape[-1], 1, 1)
-    T[..., -2, :2, 3] += 0.03
-    present = torch.ones_like(class_ids, dtype=torch.bool)
-    present[..., -1] = False
-    return Objects(class_ids, T, present)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3])

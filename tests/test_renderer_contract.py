@@ -14,14 +14,19 @@ from inverse_graphics.compositing import box_filter
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue, Mesh, Objects, RenderOutput, Texture, View, map_tensors
 from renderers import RasterRenderer
+from renderers.raster.warp import WarpRasterRenderer
 
-BACKENDS = ("raster", "pytorch3d")
+BACKENDS = ("raster", "raster-cuda", "pytorch3d")
+"""raster-cuda on Warp's CPU device."""
 Make = Callable[..., Renderer]
 
 
 def build(name: str, catalogue: Catalogue, samples_per_axis: int = 1) -> Renderer:
     if name == "raster":
         return RasterRenderer(catalogue, samples_per_axis)
+    if name == "raster-cuda":
+        pytest.importorskip("warp")
+        return WarpRasterRenderer(catalogue, samples_per_axis)
     pytest.importorskip("pytorch3d")
     from renderers.pytorch3d import PyTorch3DRenderer
 
