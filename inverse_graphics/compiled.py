@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from numba import njit
 
-inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True, no_cfunc_wrapper=True, _nrt=False)
+_INLINED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
+inlined = njit(**_INLINED)
 """Compiles a function into each of its callers, for what runs once a sample and allocates nothing.
 
 numba counts references to every array that a function is handed, also in tuples, with an atomic addition each: for a small

@@ -58,7 +58,7 @@ FIRST = 12
 
 def make_light(near: bool, ambient: float = 0.3, diffuse: float = 0.7) -> Light:
     at = [0.5, 0.9, 1.1] if near else [0.36, 0.48, 0.8]
-    return (*at, ambient, diffuse, float(near))
+    return at[0], at[1], at[2], ambient, diffuse, float(near)
 
 
 def central(function: Callable[[Array], Any], at: Array, step: float = 1e-6) -> Array:
@@ -214,7 +214,7 @@ def test_a_surface_is_followed_over_small_faces_to_its_end() -> None:
     face, seen, t, edge, met = follow(strip(4), 3, 0.32, 1.0)
     assert (face // 2, met) == (3, False)
     assert t == pytest.approx(0.48)
-    assert_close(np.abs(borders.edge_normal(*seen, edge)), [1, 0])
+    assert_close(np.abs(borders.edge_normal(seen[0], seen[1], edge)), [1, 0])
     assert follow(strip(4), 3, 0.32, -1.0)[2] == pytest.approx(0.32)
     assert follow(strip(9), 3, 0.32, 1.0)[2] >= 1
 

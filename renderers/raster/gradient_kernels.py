@@ -275,13 +275,17 @@ def scene_gradient(scene, images, boxes, codes, winners, rows, T_grad, light_gra
         surface_grads: vertices [v 3], corner colours [f 3 3], corner normals [f 3 3], float64.
     """
     prefixes, height, width = winners.shape
+    full = prefixes - 1
     r_first, r_last, c_first, c_last = height, -1, width, -1
     for k in range(len(boxes)):
         if boxes[k, 1] >= boxes[k, 0]:
             r_first, r_last = min(r_first, boxes[k, 0] - 1), max(r_last, boxes[k, 1])
             c_first, c_last = min(c_first, boxes[k, 2] - 1), max(c_last, boxes[k, 3])
     for r in range(max(r_first, 0), min(r_last, rows - 1) + 1):
+        below = min(r + 1, height - 1)
         for c in range(max(c_first, 0), c_last + 1):
+            if winners[full, r, c] < 0 and winners[full, below, c] < 0 and winners[full, r, min(c + 1, width - 1)] < 0:
+                continue
             p = 0
             while p < prefixes:
                 k = np.int64(winners[p, r, c])

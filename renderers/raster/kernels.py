@@ -97,14 +97,14 @@ def object_box(left, right, top, bottom, near, far, near_m, height, width):
 
 
 @inlined
-def face_box(corners, i, j, k, box, near_m, crosses, cull):
+def face_box(corners, i, j, k, box, near_m, inverse_near, crosses, cull):
     """Samples that a face may cover, and the slack of its coverage test.
 
     Args:
         corners: from ``transform_vertices``.
         i, j, k: the face's vertices.
         box: from ``object_box``.
-        near_m: the near plane.
+        near_m, inverse_near: the near plane, and its inverse in float32.
         crosses: the object crosses it.
         cull: faces turned away are left out.
 
@@ -114,7 +114,7 @@ def face_box(corners, i, j, k, box, near_m, crosses, cull):
     z0 = corners[2, i]
     z1 = corners[2, j]
     z2 = corners[2, k]
-    slack = TOLERANCE * np.float32(1.0 / near_m)
+    slack = TOLERANCE * inverse_near
     if not crosses or (z0 >= near_m and z1 >= near_m and z2 >= near_m):
         col0 = corners[3, i]
         col1 = corners[3, j]
@@ -135,13 +135,13 @@ def face_box(corners, i, j, k, box, near_m, crosses, cull):
 
 
 @inlined
-def face_edges(corners, i, j, k, camera):
+def face_edges(corners, i, j, k, inverse_fx, inverse_fy):
     """A face's edge functions e_0, e_1, e_2 on the image plane.
 
     Args:
         corners: from ``transform_vertices``.
         i, j, k: the face's vertices.
-        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
+        inverse_fx, inverse_fy: 1 / fx and 1 / fy, in samples.
 
     Returns:
         det (0 if the face is seen edge-on, positive if from behind), and for each function its steps along a row and down a
@@ -155,8 +155,8 @@ def face_edges(corners, i, j, k, camera):
     az = x1 * y2 - y1 * x2
     det = x0 * ax + y0 * ay + z0 * az
     inverse = 1.0 / det
-    kx = inverse * (1.0 / camera[0])
-    ky = inverse * (1.0 / camera[1])
+    kx = inverse * inverse_fx
+    ky = inverse * inverse_fy
     return (
         det,
         (ax * kx, ay * ky, az * inverse),
@@ -166,21 +166,21 @@ def face_edges(corners, i, j, k, camera):
 
 
 @inlined
-def fill_face(area, edges, camera, face_code, inverse_depth, weight_1, weight_2, code):
+def fill_face(area, edges, cx, cy, inverse_near, face_code, inverse_depth, weight_1, weight_2, code):
     """Draw the part of a face that is in front of what is drawn already.
 
     Args:
         area: from ``face_box``.
         edges: three functions of ``face_edges``.
-        camera: [5] float64: fx, fy, cx, cy in samples, and the near plane in metres.
+        cx, cy: the principal point, in samples.
+        inverse_near: 1 / z at the near plane, float32.
         face_code: what to write into ``code``.
         inverse_depth, weight_1, weight_2, code: as in ``draw_object``.
     """
     r0, r1, c0, c1, slack = area
     a, b, d = edges
-    inverse_near = np.float32(1.0 / camera[4])
-    x = c0 + 0.5 - camera[2]
-    y = r0 + 0.5 - camera[3]
+    x = c0 + 0.5 - cx
+    y = r0 + 0.5 - cy
     # e_i at the first sample, and its steps along a row and down a column
     e0 = np.float32(a[0] * x + a[1] * y + a[2])
     e1 = np.float32(b[0] * x + b[1] * y + b[2])
@@ -247,18 +247,20 @@ def draw_object(
             code[r, c] = -1
     if box[1] < box[0]:
         return box
+    cx, cy, inverse_fx, inverse_fy = camera[2], camera[3], 1.0 / camera[0], 1.0 / camera[1]
+    inverse_near = np.float32(1.0 / near_m)
     crosses = near < near_m
     cull = cull_back[class_id] and not crosses
     for face in range(face_start[class_id], face_start[class_id + 1]):
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        area = face_box(corners, i, j, k, box, near_m, crosses, cull)
+        area = face_box(corners, i, j, k, box, near_m, inverse_near, crosses, cull)
         if area[1] < area[0] or area[3] < area[2]:
             continue
-        det, a, b, d = face_edges(corners, i, j, k, camera)
+        det, a, b, d = face_edges(corners, i, j, k, inverse_fx, inverse_fy)
         if det == 0.0 or not np.isfinite(det):
             continue
         face_code = 2 * face + (1 if det > 0.0 else 0)
-        fill_face(area, (a, b, d), camera, face_code, inverse_depth, weight_1, weight_2, code)
+        fill_face(area, (a, b, d), cx, cy, inverse_near, face_code, inverse_depth, weight_1, weight_2, code)
     return box
 
 

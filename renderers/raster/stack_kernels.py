@@ -56,10 +56,9 @@ def weighted_change(k, box, new_q, new_code, new_rgb, boxes, q, code, colour, ba
                 if behind_q >= new_q[r, c]:
                     break
                 if m >= k:
-                    w = weights[m + 1, row, column]
-                    total += (
-                        w[0] * (new_rgb[r, c, 0] - red) + w[1] * (new_rgb[r, c, 1] - green) + w[2] * (new_rgb[r, c, 2] - blue)
-                    )
+                    total += weights[m + 1, row, column, 0] * (new_rgb[r, c, 0] - red)
+                    total += weights[m + 1, row, column, 1] * (new_rgb[r, c, 1] - green)
+                    total += weights[m + 1, row, column, 2] * (new_rgb[r, c, 2] - blue)
     return total
 
 
@@ -133,7 +132,43 @@ def pose_difference_pass(
 
 
 @inlined
-def residuals_without(k, boxes, q, code, colour, background, target, samples, residual, total):
+def squared_sum(residual, m, top, bottom, left, right):
+    """Sum of squares of residual[m] over pixels, ends included."""
+    total = 0.0
+    for r in range(top, bottom + 1):
+        # one sum a channel: additions to the same one wait for each other
+        red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for c in range(left, right + 1):
+            red += residual[m, r, c, 0] * residual[m, r, c, 0]
+            green += residual[m, r, c, 1] * residual[m, r, c, 1]
+            blue += residual[m, r, c, 2] * residual[m, r, c, 2]
+        total += red + green + blue
+    return total
+
+
+@inlined
+def pixel_span(boxes, samples):
+    """Pixels that any layer may cover: first row, last row, first column, last column."""
+    top, bottom, left, right = np.int64(2**31), np.int64(-1), np.int64(2**31), np.int64(-1)
+    for k in range(len(boxes)):
+        if boxes[k, 1] >= boxes[k, 0]:
+            top, bottom = min(top, boxes[k, 0] // samples), max(bottom, boxes[k, 1] // samples)
+            left, right = min(left, boxes[k, 2] // samples), max(right, boxes[k, 3] // samples)
+    return top, bottom, left, right
+
+
+@inlined
+def subtract_target(background, target, m, span, residual):
+    """Fill residual[m] within ``span`` with the empty canvas minus the target."""
+    top, bottom, left, right = span
+    for r in range(top, bottom + 1):
+        for c in range(left, right + 1):
+            for i in range(3):
+                residual[m, r, c, i] = background[r, c, i] - target[r, c, i]
+
+
+@inlined
+def residuals_without(k, boxes, q, code, colour, background, target, samples, span, outside, residual, total):
     """Canvases without slot k minus the target, for every prefix that would hold it, and their squared sums.
 
     Args:
@@ -141,17 +176,16 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, re
         boxes, q, code, colour: from ``draw_stack``.
         background, target: [h w 3] float32.
         samples: samples a pixel along each axis.
-        residual: [n + 1 h w 3] float32, entries k + 1 .. n filled.
+        span: ``pixel_span`` of the boxes.
+        outside: squared sum of the pixels outside it.
+        residual: [n + 1 h w 3] float32: entries k + 1 .. n are filled within ``span``, and hold the empty canvas minus the target
+            outside it.
         total: [n + 1] float64, entries k + 1 .. n filled.
     """
     slots = len(boxes)
-    height, width = background.shape[:2]
     scale = np.float32(1.0 / (samples * samples))
     for m in range(k + 1, slots + 1):
-        for r in range(height):
-            for c in range(width):
-                for i in range(3):
-                    residual[m, r, c, i] = background[r, c, i] - target[r, c, i]
+        subtract_target(background, target, m, span, residual)
         for j in range(m):
             if j == k:
                 continue
@@ -169,23 +203,17 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, re
                         column = c // samples
                         for i in range(3):
                             residual[m, row, column, i] += scale * (colour[j, r, c, i] - background[row, column, i])
-        one = 0.0
-        for r in range(height):
-            line = np.float32(0.0)
-            for c in range(width):
-                for i in range(3):
-                    line += residual[m, r, c, i] * residual[m, r, c, i]
-            one += line
-        total[m] = one
+        total[m] = outside + squared_sum(residual, m, span[0], span[1], span[2], span[3])
 
 
 @inlined
-def replaced_errors(k, box, boxes, q, code, colour, background, samples, residual, total, change, errors):
-    """Squared errors of the prefixes with slot k replaced by the last layer of q, code and colour.
+def replaced_errors(k, box, layer, boxes, q, code, colour, background, samples, residual, total, change, errors):
+    """Squared errors of the prefixes with slot k replaced by another layer.
 
     Args:
         k: the slot that is replaced.
         box: where the replacement may cover samples.
+        layer: which layer of q, code and colour it is.
         boxes, q, code, colour: from ``draw_stack``, with the replacement's layer appended.
         background: [h w 3] float32.
         samples: samples a pixel along each axis.
@@ -194,7 +222,6 @@ def replaced_errors(k, box, boxes, q, code, colour, background, samples, residua
         errors: [n + 1] float32, filled.
     """
     slots = len(boxes)
-    new_q, new_code, new_rgb = q[slots], code[slots], colour[slots]
     scale = np.float32(1.0 / (samples * samples))
     for m in range(slots + 1):
         errors[m] = total[m] if m > k else 0.0
@@ -210,29 +237,45 @@ def replaced_errors(k, box, boxes, q, code, colour, background, samples, residua
     for r in range(box[0], box[1] + 1):
         row = r // samples
         for c in range(box[2], box[3] + 1):
-            if new_code[r, c] < 0:
+            if code[layer, r, c] < 0:
                 continue
             column = c // samples
+            new_q = q[layer, r, c]
             red, green, blue = background[row, column, 0], background[row, column, 1], background[row, column, 2]
             behind_q = np.float32(0.0)
             for m in range(slots):
                 if m != k and covers(boxes, code, m, r, c) and q[m, r, c] > behind_q:
                     behind_q = q[m, r, c]
                     red, green, blue = colour[m, r, c, 0], colour[m, r, c, 1], colour[m, r, c, 2]
-                if behind_q >= new_q[r, c]:
+                if behind_q >= new_q:
                     break
                 if m >= k:
-                    change[m + 1, row, column, 0] += scale * (new_rgb[r, c, 0] - red)
-                    change[m + 1, row, column, 1] += scale * (new_rgb[r, c, 1] - green)
-                    change[m + 1, row, column, 2] += scale * (new_rgb[r, c, 2] - blue)
+                    change[m + 1, row, column, 0] += scale * (colour[layer, r, c, 0] - red)
+                    change[m + 1, row, column, 1] += scale * (colour[layer, r, c, 1] - green)
+                    change[m + 1, row, column, 2] += scale * (colour[layer, r, c, 2] - blue)
     for m in range(k + 1, slots + 1):
-        extra = np.float32(0.0)
-        for r in range(row_first, row_last + 1):
-            for c in range(column_first, column_last + 1):
-                for i in range(3):
+        for i in range(3):
+            extra = np.float32(0.0)
+            for r in range(row_first, row_last + 1):
+                for c in range(column_first, column_last + 1):
                     d = change[m, r, c, i]
                     extra += d * (d + np.float32(2.0) * residual[m, r, c, i])
-        errors[m] += extra
+            errors[m] += extra
+
+
+@inlined
+def same_object(class_id, T, light, other_class_id, other_T, other_light):
+    """Whether an alternative is the very object that it replaces."""
+    if class_id != other_class_id:
+        return False
+    for i in range(3):
+        for j in range(4):
+            if T[i, j] != other_T[i, j]:
+                return False
+    for i in range(6):
+        if light[i] != other_light[i]:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -276,15 +319,24 @@ def swap_error_pass(
         residual = np.empty((slots + 1, height, width, 3), np.float32)
         change = np.empty((slots + 1, height, width, 3), np.float32)
         total = np.empty(slots + 1)
+        whole = (0, height - 1, 0, width - 1)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
             draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], light[b], cam, scratch, q, code, colour, boxes)
+            span = pixel_span(boxes, samples)
+            for m in range(1, slots + 1):
+                subtract_target(background[b], target[b], m, whole, residual)
+            outside = squared_sum(residual, slots, 0, height - 1, 0, width - 1)
+            outside -= squared_sum(residual, slots, span[0], span[1], span[2], span[3])
             for k in range(slots):
-                residuals_without(k, boxes, q, code, colour, background[b], target[b], samples, residual, total)
+                residuals_without(k, boxes, q, code, colour, background[b], target[b], samples, span, outside, residual, total)
                 for a in range(other_class_ids.shape[2]):
-                    box = (0, -1, 0, -1)
-                    if other_present[b, k, a]:
-                        other, T, other_light = other_class_ids[b, k, a], T_other[b, k, a], light_other[b, k, a]
+                    other, T, other_light = other_class_ids[b, k, a], T_other[b, k, a], light_other[b, k, a]
+                    box, layer = (0, -1, 0, -1), slots
+                    if other_present[b, k, a] and present[b, k]:
+                        if same_object(class_ids[b, k], T_camera_object[b, k], light[b, k], other, T, other_light):
+                            box, layer = (boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]), k
+                    if other_present[b, k, a] and layer == slots:
                         box = draw_shaded(meshes, other, T, other_light, cam, scratch, q[slots], code[slots], colour[slots])
                     error = errors[b, k, a]
-                    replaced_errors(k, box, boxes, q, code, colour, background[b], samples, residual, total, change, error)
+                    replaced_errors(k, box, layer, boxes, q, code, colour, background[b], samples, residual, total, change, error)
