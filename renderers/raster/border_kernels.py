@@ -96,7 +96,7 @@ def in_camera(T, k, x, y, z):
 @inlined
 def put_linear(seen, row, column, x, y, z, inverse, camera):
     """Write (x, y, z) / det . ray through a sample as a linear function of the sample's place."""
-    along, down = x * inverse / camera[0], y * inverse / camera[1]
+    along, down = x * (inverse / camera[0]), y * (inverse / camera[1])
     seen[row, column] = along
     seen[row, column + 1] = down
     seen[row, column + 2] = z * inverse - along * camera[2] - down * camera[3]
