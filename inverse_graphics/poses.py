@@ -59,6 +59,26 @@ def transform_points(T_a_b: Float[Tensor, "*#b 4 4"], points_b: Float[Tensor, "*
     return points_b @ T_a_b[..., :3, :3].transpose(-1, -2) + T_a_b[..., None, :3, 3]
 
 
+def move(T_world_object: Float[Tensor, "*b 4 4"], motion: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
+    """Translate along the world's axes and turn about the object's origin.
+
+    Args:
+        T_world_object: poses.
+        motion: translation along world x, y, z in metres, then a rotation vector along the world's axes in radians.
+    """
+    R = roma.rotvec_to_rotmat(motion[..., 3:]) @ T_world_object[..., :3, :3]
+    return rigid_matrix(R, T_world_object[..., :3, 3] + motion[..., :3])
+
+
+def motion_slopes(T_world_object: Float[Tensor, "*b 4 4"], gradient: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 6"]:
+    """Slopes along the motions of ``move``, taken at no motion, of a function whose gradient by the matrix is known.
+
+    A rotation w changes R by hat(w) R, so that its slope is <dR, hat(w) R> = w . sum over columns k of R_k x dR_k.
+    """
+    R, dR = T_world_object[..., :3, :3], gradient[..., :3, :3]
+    return torch.cat([gradient[..., :3, 3], torch.linalg.cross(R, dR, dim=-2).sum(-1)], -1)
+
+
 def look_at(eye: Float[Tensor, "*#b 3"], target: Float[Tensor, "*#b 3"], up: Float[Tensor, "*#b 3"]) -> Float[Tensor, "*c 4 4"]:
     """Camera at ``eye`` whose +Z axis goes through ``target`` and whose image has ``up`` upwards.
 
