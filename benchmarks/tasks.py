@@ -130,15 +130,16 @@ def draw(renderer: Renderer, task: Task) -> None:
 
 def draw_gradient(renderer: Renderer, task: Task) -> None:
     """The images and the gradient of their squared error to every pose."""
-    (renderer.render(task.moving(), task.view).rgb - task.target_rgb).square().sum().backward()
+    image = renderer.render(task.moving(), task.view).rgb
+    torch.nn.functional.mse_loss(image, task.target_rgb, reduction="sum").backward()
 
 
 def judge(renderer: Renderer, task: Task, alternatives: Objects) -> None:
-    """What a training step on the bound asks for.
+    """What a training step on the bound asks of its renderer.
 
-    Prefix images, the gradient of their errors to every pose, and the errors of every prefix with each slot's object replaced by
-    each alternative.
+    Prefix images, the gradient by every pose of their products with given weights (what turns images into a loss is no renderer's
+    work), and the errors of every prefix with each slot's object replaced by each alternative.
     """
     images = prefix_images(renderer, task.moving(), task.view)
-    (images - task.target_rgb[..., None, :, :, :]).square().sum().backward()
+    images.backward(task.target_rgb[..., None, :, :, :].expand_as(images))
     swap_errors(renderer, task.objects, alternatives, task.view, task.target_rgb)

@@ -358,8 +358,8 @@ def test_pushes_are_gradients_through_a_projection() -> None:
         x, y, _ = seen_at.tolist()
         T_grad, vertices_grad = np.zeros((1, 3, 4)), np.zeros_like(meshes.vertices_m)
         scene = scene_of(meshes, 1, POSE, CAMERA)
-        row = borders.look(scene, 0, face)
-        push(scene, 0, 2 * face, row, x, y, pull[0], pull[1], pull[2], T_grad, True, vertices_grad)
+        place = borders.barycentric(scene.seen, borders.look(scene, 0, face), x, y)
+        push(scene, 0, 2 * face, place, x, y, pull[0], pull[1], pull[2], T_grad, True, vertices_grad)
         assert_close(T_grad[0], by_T)
         own = meshes.vertex_start[1] + meshes.faces[face]
         assert_close(vertices_grad[own], by_vertices)
@@ -418,8 +418,9 @@ def test_what_a_sample_hands_on_is_the_gradient_of_its_colour(textured: bool, ne
         surface = tuple(np.zeros_like(part) for part in (meshes.vertices_m, meshes.corner_rgb, meshes.corner_normals))
         scene = scene_of(meshes, 1, POSE, CAMERA, make_light(near))
         row = borders.look(scene, 0, face)
-        pull = shading_pull(scene, 0, 2 * face, row, x, y, g, light_grad, True, surface)
-        push(scene, 0, 2 * face, row, x, y, *pull, 0.0, T_grad, True, surface[0])
+        place = borders.barycentric(scene.seen, row, x, y)
+        pull = shading_pull(scene, 0, 2 * face, row, place, g, light_grad, True, surface)
+        push(scene, 0, 2 * face, place, x, y, *pull, 0.0, T_grad, True, surface[0])
         vertices = surface[0][meshes.vertex_start[1] + meshes.faces[face]]
         found = (T_grad[0], light_grad[0], vertices, surface[1][face], surface[2][face])
         for got, wanted in zip(found, expected, strict=True):

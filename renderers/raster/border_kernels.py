@@ -16,7 +16,9 @@ towards the other, from face to face over edges with no step, until it ends, tur
 
 A face as it is seen is a row of ``Scene.seen``: four linear functions on the sample grid, three numbers each (along a row, down a
 column, at column 0 and row 0), at E_0, E_1, E_2 (barycentric coordinates over z) and Q (1 / z); at DET a number that is negative
-where its front is seen; at KEPT 1 once the row is filled, which happens when a face is first asked for.
+where its front is seen.  If the face has one colour all over, PLAIN is 1, its colour is at COLOUR, the cosine of the light at
+COSINE and what that changes by with the light at BY_LIGHT.  At KEPT there is 1 once the row is filled: when a face is first asked
+for.
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ from numba import njit
 
 from inverse_graphics.compiled import inlined
 from renderers.raster.meshes import PackedMeshes
-from renderers.raster.shading_kernels import corner
+from renderers.raster.shading_kernels import corner, cosine_slopes, light_at
 
 EDGE_OF_A, EDGE_OF_B, INTERSECTION, NONE = 0, 1, 2, 3
 """What moves at a border."""
-E_0, E_1, E_2, Q, DET, KEPT, COLUMNS = 0, 3, 6, 9, 12, 13, 14
+E_0, E_1, E_2, Q, DET, KEPT, PLAIN, COSINE, COLOUR, BY_LIGHT, COLUMNS = 0, 3, 6, 9, 12, 13, 14, 15, 16, 19, 22
 """Columns of a face as it is seen, and their number."""
 MOST_FACES = 24
 """Faces that are followed from a sample to a border."""
@@ -61,7 +63,7 @@ class Scene(NamedTuple):
     top: int
     """The band's first row of pixels."""
     seen: np.ndarray
-    """[n * f 14] float64, f the most faces of a mesh: row k * f + i is face i of slot k's mesh as it is seen."""
+    """[n * f 22] float64, f the most faces of a mesh: row k * f + i is face i of slot k's mesh as it is seen."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -103,6 +105,20 @@ def put_linear(seen, row, column, x, y, z, inverse, camera):
 
 
 @inlined
+def colour_face(scene, k, face, row):
+    """Fill the columns of a face that has one colour."""
+    meshes, light, seen = scene.meshes, light_at(scene.light, k), scene.seen
+    code = 2 * face + (1 if seen[row, DET] > 0.0 else 0)
+    cosine, _, _, by_light, _ = cosine_slopes(meshes, scene.class_ids[k], code, 1.0, 0.0, 0.0, light)
+    level = light[3] + light[4] * cosine
+    seen[row, PLAIN] = 1.0
+    seen[row, COSINE] = cosine
+    for i in range(3):
+        seen[row, COLOUR + i] = level * meshes.corner_rgb[face, 0, i]
+        seen[row, BY_LIGHT + i] = by_light[i]
+
+
+@inlined
 def see_face(scene, k, face, row):
     """Fill the row of a face of slot k."""
     meshes, T, camera, seen = scene.meshes, scene.T, scene.camera, scene.seen
@@ -123,6 +139,9 @@ def see_face(scene, k, face, row):
         seen[row, Q + i] = seen[row, E_0 + i] + seen[row, E_1 + i] + seen[row, E_2 + i]
     seen[row, DET] = det
     seen[row, KEPT] = 1.0
+    seen[row, PLAIN] = 0.0
+    if meshes.is_plain[face] and scene.light[k, 5] == 0:
+        colour_face(scene, k, face, row)
 
 
 @inlined
@@ -295,6 +314,7 @@ def locate_border(scene, a, code_a, b, code_b, x, y, dx, dy):
 def barycentric(seen, row, x, y):
     """Place on a face's plane that is seen at (x, y), kept within a triangle's width of the face: b1, b2, and q."""
     q = value(seen, row, Q, x, y)
-    b1 = min(max(value(seen, row, E_1, x, y) / q, -1.0), 2.0)
-    b2 = min(max(value(seen, row, E_2, x, y) / q, -1.0), 2.0)
+    z = 1.0 / q
+    b1 = min(max(value(seen, row, E_1, x, y) * z, -1.0), 2.0)
+    b2 = min(max(value(seen, row, E_2, x, y) * z, -1.0), 2.0)
     return b1, b2, q

@@ -14,12 +14,16 @@ import numpy as np
 
 from inverse_graphics.compiled import inlined
 from renderers.raster.border_kernels import (
+    BY_LIGHT,
+    COLOUR,
+    COSINE,
     E_1,
     E_2,
     EDGE_OF_A,
     EDGE_OF_B,
     INTERSECTION,
     NONE,
+    PLAIN,
     Q,
     barycentric,
     locate_border,
@@ -30,13 +34,14 @@ from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, light
 
 
 @inlined
-def push(scene, k, code, row, x, y, pull_x, pull_y, pull_z, T_grad, surface, vertices_grad):
+def push(scene, k, code, place, x, y, pull_x, pull_y, pull_z, T_grad, surface, vertices_grad):
     """Push the gradient by a material point's motion on to its object's pose and its face's corners.
 
     Args:
         scene: border_kernels.Scene.
         k: slot.
-        code, row: the face, as in ``border_kernels.follow``.
+        code: 2 * face, plus 1 where it is seen from behind.
+        place: b1, b2 and q of the point, from ``border_kernels.barycentric``.
         x, y: where the point is seen, in samples.
         pull_x, pull_y: gradient by its motion over the screen, per sample.
         pull_z: gradient by its motion along the camera's axis at a fixed place of the screen, per metre.
@@ -45,7 +50,7 @@ def push(scene, k, code, row, x, y, pull_x, pull_y, pull_z, T_grad, surface, ver
         vertices_grad: [v 3] float64, added to.
     """
     meshes, camera, class_id = scene.meshes, scene.camera, scene.class_ids[k]
-    b1, b2, q = barycentric(scene.seen, row, x, y)
+    b1, b2, q = place
     b0 = 1.0 - b1 - b2
     force_x = pull_x * camera[0] * q
     force_y = pull_y * camera[1] * q
@@ -66,11 +71,12 @@ def push(scene, k, code, row, x, y, pull_x, pull_y, pull_z, T_grad, surface, ver
 
 
 @inlined
-def shading_pull(scene, k, code, row, x, y, g, light_grad, surface, surface_grads):
+def shading_pull(scene, k, code, row, place, g, light_grad, surface, surface_grads):
     """What the colour of a sample that keeps its face hands on.
 
     Args:
-        scene, k, code, row, x, y, surface: as in ``push``.
+        scene, k, code, place, surface: as in ``push``.
+        row: the face's row of ``Scene.seen``.
         g: gradient by the sample's colour, three channels.
         light_grad: [n 5] float64, added to: gradient by the light's direction or position, ambient, diffuse.
         surface_grads: vertices [v 3], corner colours [f 3 3] and corner normals [f 3 3], float64, added to if ``surface``.
@@ -80,7 +86,7 @@ def shading_pull(scene, k, code, row, x, y, g, light_grad, surface, surface_grad
     """
     meshes, class_id, seen = scene.meshes, scene.class_ids[k], scene.seen
     light = light_at(scene.light, k)
-    b1, b2, q = barycentric(seen, row, x, y)
+    b1, b2, q = place
     b0 = 1.0 - b1 - b2
     face = code >> 1
     albedo, by_1, by_2, texture = albedo_slopes(meshes, class_id, face, b0, b1, b2)
@@ -114,7 +120,10 @@ def shading_pull(scene, k, code, row, x, y, g, light_grad, surface, surface_grad
 @inlined
 def colour_of(scene, k, code, row, x, y):
     """Colour of a face at a place, also a little beyond its border."""
-    b1, b2, _ = barycentric(scene.seen, row, x, y)
+    seen = scene.seen
+    if seen[row, PLAIN] > 0.0:
+        return seen[row, COLOUR], seen[row, COLOUR + 1], seen[row, COLOUR + 2]
+    b1, b2, _ = barycentric(seen, row, x, y)
     return shade(scene.meshes, scene.class_ids[k], code, b1, b2, light_at(scene.light, k))
 
 
@@ -202,12 +211,12 @@ def border_pull(scene, images, a, code_a, b, code_b, x, y, dx, dy, first, last, 
         if (what == EDGE_OF_A and side == 1) or (what == EDGE_OF_B and side == 0):
             continue
         slot, code, row = (a, code_a, row_a) if side == 0 else (b, code_b, row_b)
+        place = barycentric(scene.seen, row, u, v)
         if what == INTERSECTION:
             # q of a plane at a fixed place changes by -q^2 per metre of depth and by -(its slope) per sample of motion
             sign = across if side == 0 else -across
-            q = value(scene.seen, row, Q, u, v)
-            along, down, away = sign * scene.seen[row, Q], sign * scene.seen[row, Q + 1], sign * q * q
-        push(scene, slot, code, row, u, v, along, down, away, T_grad, surface, vertices_grad)
+            along, down, away = sign * scene.seen[row, Q], sign * scene.seen[row, Q + 1], sign * place[2] * place[2]
+        push(scene, slot, code, place, u, v, along, down, away, T_grad, surface, vertices_grad)
 
 
 @inlined
@@ -235,26 +244,26 @@ def sample_pull(scene, images, k, code, x, y, first, last, T_grad, light_grad, s
     if not coloured and g_depth == 0.0:
         return
     face = code >> 1
-    if meshes.is_plain[face] and scene.light[k, 5] == 0 and g_depth == 0.0 and not surface:
-        # the colour is the same all over the face: only the light's motion changes it
-        rgb, light = meshes.corner_rgb, light_at(scene.light, k)
-        cosine, _, _, by_light, _ = cosine_slopes(meshes, scene.class_ids[k], code, 1.0, 0.0, 0.0, light)
+    seen_row = look(scene, k, face)
+    if scene.seen[seen_row, PLAIN] > 0.0 and g_depth == 0.0 and not surface:
+        # only the light's motion changes its colour
+        rgb, diffuse, seen = meshes.corner_rgb, scene.light[k, 4], scene.seen
         whole = g0 * rgb[face, 0, 0] + g1 * rgb[face, 0, 1] + g2 * rgb[face, 0, 2]
         for i in range(3):
-            light_grad[k, i] += whole * light[4] * by_light[i]
+            light_grad[k, i] += whole * diffuse * seen[seen_row, BY_LIGHT + i]
         light_grad[k, 3] += whole
-        light_grad[k, 4] += whole * cosine
+        light_grad[k, 4] += whole * seen[seen_row, COSINE]
         return
-    seen_row = look(scene, k, face)
     along, down = 0.0, 0.0
+    place = barycentric(scene.seen, seen_row, x, y)
     if coloured:
-        along, down = shading_pull(scene, k, code, seen_row, x, y, (g0, g1, g2), light_grad, surface, surface_grads)
+        along, down = shading_pull(scene, k, code, seen_row, place, (g0, g1, g2), light_grad, surface, surface_grads)
     if g_depth != 0.0:
         # z at a fixed place: rises with the material's depth, falls by its own slope times the material's motion
-        q = value(scene.seen, seen_row, Q, x, y)
-        along += g_depth * scene.seen[seen_row, Q] / (q * q)
-        down += g_depth * scene.seen[seen_row, Q + 1] / (q * q)
-    push(scene, k, code, seen_row, x, y, along, down, g_depth, T_grad, surface, surface_grads[0])
+        squared = place[2] * place[2]
+        along += g_depth * scene.seen[seen_row, Q] / squared
+        down += g_depth * scene.seen[seen_row, Q + 1] / squared
+    push(scene, k, code, place, x, y, along, down, g_depth, T_grad, surface, surface_grads[0])
 
 
 @inlined

@@ -13,7 +13,7 @@ from numba import njit, prange
 from inverse_graphics.compiled import inlined
 from renderers.raster.border_kernels import Scene, forget, make_seen
 from renderers.raster.gradient_kernels import scene_gradient
-from renderers.raster.kernels import draw_object, make_corners, scaled_camera
+from renderers.raster.kernels import covered, draw_object, make_corners, scaled_camera
 from renderers.raster.shading_kernels import light_at, shade
 
 
@@ -63,6 +63,13 @@ def put_in_front(k, box, q, code, front_q, winner):
                 winner[r, c] = k
 
 
+@inlined
+def add_scaled(a, scale, b, out):
+    """Fill ``out`` with a + scale * b, each [n]."""
+    for i in range(len(out)):
+        out[i] = a[i] + scale * b[i]
+
+
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def render_pass(
     meshes, class_ids, T_camera_object, present, light, camera, background, samples, bands, workers, canvas, depth_m, ids, counts
@@ -76,17 +83,17 @@ def render_pass(
         present: [b n] bool.
         light: [b n 6] float32, see ``shading_kernels``.
         camera: [b 5] float64: fx, fy, cx, cy (pixels), near plane (metres).
-        background: [b h w 3] float32.
+        background: [b h w * 3] float32, pixel by pixel.
         samples: samples a pixel along each axis.
         bands: how many bands an image is split into.
         workers: how many work items to split into.
-        canvas: [b h w 3] float32, filled; colours are left out where it is empty [0 0 0 3].
-        depth_m: [b h w] float32, zero on entry, filled where there is an object; [0 0 0] unless there is one sample a pixel.
-        ids: [b h w] int64, -1 on entry, filled likewise.
+        canvas: [b h w * 3] float32, filled; colours are left out where it is empty [0 0 0].
+        depth_m: [b h w] float32, filled, 0 where there is no object; [0 0 0] unless there is one sample a pixel.
+        ids: [b h w] int64, filled likewise, -1 where there is no object.
         counts: [b bands n 2] int64, filled: samples in which an object is seen, and which it would cover alone.
     """
     batch, slots = class_ids.shape
-    height, width = background.shape[1:3]
+    height, width = background.shape[1], background.shape[2] // 3
     band_rows = (height + bands - 1) // bands
     scale = np.float32(1.0 / (samples * samples))
     for worker in prange(workers):
@@ -97,13 +104,13 @@ def render_pass(
         front_q = np.empty(size[1:], np.float32)
         winner = np.empty(size[1:], np.int8)
         boxes = np.empty((slots, 4), np.int64)
-        line = np.empty((width, 3), np.float32)
+        line = np.empty(3 * width, np.float32)
         for item in range(worker, batch * bands, workers):
             b, band = item // bands, item % bands
             top = band * band_rows
             bottom = min(top + band_rows, height)
             rows = max(bottom - top, 0) * samples
-            cam, lights = band_camera(camera[b], samples, top), light[b]
+            cam, lights, behind = band_camera(camera[b], samples, top), light[b], background[b]
             draw_slots(
                 meshes,
                 class_ids[b],
@@ -127,12 +134,17 @@ def render_pass(
                         alone += code[k, r, c] >= 0
                 counts[b, band, k, 0] = 0
                 counts[b, band, k, 1] = alone
+            first_row, last_row, first, last = covered(boxes)
             for row in range(top, bottom):
                 line[:] = 0.0
+                for c in range(width if len(depth_m) else 0):
+                    depth_m[b, row, c] = 0.0
+                    ids[b, row, c] = -1
                 last_code, last_slot = np.int32(-1), np.int64(-1)
                 red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-                for r in range((row - top) * samples, (row - top + 1) * samples):
-                    for c in range(width * samples):
+                r_first, r_last = (row - top) * samples, (row - top + 1) * samples - 1
+                for r in range(max(r_first, first_row), min(r_last, last_row) + 1):
+                    for c in range(first, last + 1):
                         k = np.int64(winner[r, c])
                         if k < 0:
                             continue
@@ -149,17 +161,14 @@ def render_pass(
                             b2 = min(max(w2[k, r, c] / q[k, r, c], np.float32(0.0)), np.float32(1.0) - b1)
                             red, green, blue = shade(meshes, class_ids[b, k], seen, b1, b2, light_at(lights, k))
                             last_code = np.int32(-1)
-                            if meshes.is_plain[seen >> 1] and light[b, k, 5] == 0:
+                            if meshes.is_plain[seen >> 1] and lights[k, 5] == 0:
                                 last_code, last_slot = seen, k
-                        column = c // samples
-                        behind = background[b, row, column]
-                        line[column, 0] += red - behind[0]
-                        line[column, 1] += green - behind[1]
-                        line[column, 2] += blue - behind[2]
+                        i = 3 * (c // samples)
+                        line[i] += red - behind[row, i]
+                        line[i + 1] += green - behind[row, i + 1]
+                        line[i + 2] += blue - behind[row, i + 2]
                 if len(canvas):
-                    for c in range(width):
-                        for i in range(3):
-                            canvas[b, row, c, i] = background[b, row, c, i] + scale * line[c, i]
+                    add_scaled(behind[row], scale, line, canvas[b, row])
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -219,7 +228,8 @@ def gradient_pass(
     """Gradient of a loss on images to poses, lights, background and surfaces.
 
     Args:
-        meshes, class_ids, T_camera_object, present, light, camera, background, samples, bands: as in ``render_pass``.
+        meshes, class_ids, T_camera_object, present, light, camera, samples, bands: as in ``render_pass``.
+        background: [b h w 3] float32.
         first_prefix: number of objects in the first of the images, at least 1; each further one holds one more.
         weights_rgb: [b p h w 3] float32, gradient by the images; empty along p where there is none.
         weights_depth: [b h w] float32, by depth (one sample a pixel, one prefix); empty along h where there is none.

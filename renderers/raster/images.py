@@ -82,11 +82,11 @@ class RenderedImages(torch.autograd.Function):
     def forward(ctx: Any, call: Call, T: Tensor, light: Tensor, background: Tensor, *surfaces: Tensor) -> tuple[Tensor, ...]:
         """Draw."""
         batch, slots, height, width = call.size
-        canvas = np.empty((batch, height, width, 3), np.float32)
-        depth_m = np.zeros((batch, height, width), np.float32)
-        ids = np.full((batch, height, width), -1, np.int64)
+        canvas = np.empty((batch, height, 3 * width), np.float32)
+        depth_m = np.empty((batch, height, width), np.float32)
+        ids = np.empty((batch, height, width), np.int64)
         fields = (call.meshes, call.class_ids, to_numpy(T), call.present, light_rows(light, call.view), call.camera)
-        behind = to_numpy(background)
+        behind = to_numpy(background).reshape(batch, height, 3 * width)
         none = (np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.int64))
         counts = np.empty((batch, call.bands(1), slots, 2), np.int64)
         with KERNEL_LOCK:
@@ -96,14 +96,15 @@ class RenderedImages(torch.autograd.Function):
                 bands = call.bands(call.samples)
                 not_counted = np.empty((batch, bands, slots, 2), np.int64)
                 render_pass(*fields, behind, call.samples, bands, workers(), canvas, *none, not_counted)
-                no_colours = np.empty((0, 0, 0, 3), np.float32)
+                no_colours = np.empty((0, 0, 0), np.float32)
                 render_pass(*fields, behind, 1, call.bands(1), workers(), no_colours, depth_m, ids, counts)
         seen, alone = counts.sum(1)[..., 0], counts.sum(1)[..., 1]
         visible = (seen / np.maximum(alone, 1)).astype(np.float32)
         ctx.call = call
         ctx.save_for_backward(T, light, background, *surfaces)
-        out = tuple(from_numpy(x, (batch,), T) for x in (canvas, depth_m, ids, visible))
+        out = tuple(from_numpy(x, (batch,), T) for x in (canvas.reshape(batch, height, width, 3), depth_m, ids, visible))
         ctx.mark_non_differentiable(out[2], out[3])
+        ctx.set_materialize_grads(False)
         return out
 
     @staticmethod
@@ -111,12 +112,15 @@ class RenderedImages(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Hand the gradient on."""
         call, slots = ctx.call, ctx.call.size[1]
+        by_rgb, by_depth = grads[:2]
+        total: tuple[Tensor | None, ...] = (None,) * len(ctx.saved_tensors)
         if slots == 0:
-            return None, None, None, grads[0], *([None] * (len(ctx.saved_tensors) - 3))
-        total = image_gradient(ctx, call, call.samples, slots, weights_rgb=to_numpy(grads[0])[:, None])
-        if bool(grads[1].any()):
-            by_depth = image_gradient(ctx, call, 1, slots, weights_depth=to_numpy(grads[1]))
-            total = tuple(a if b is None else b if a is None else a + b for a, b in zip(total, by_depth, strict=True))
+            return None, None, None, by_rgb, *total[3:]
+        if by_rgb is not None:
+            total = image_gradient(ctx, call, call.samples, slots, weights_rgb=to_numpy(by_rgb)[:, None])
+        if by_depth is not None:
+            more = image_gradient(ctx, call, 1, slots, weights_depth=to_numpy(by_depth))
+            total = tuple(a if b is None else b if a is None else a + b for a, b in zip(total, more, strict=True))
         return (None, *total)
 
 

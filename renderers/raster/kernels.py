@@ -265,6 +265,17 @@ def draw_object(
 
 
 @inlined
+def covered(boxes):
+    """Samples that any layer may cover: first row, last row, first column, last column."""
+    top, bottom, left, right = np.int64(2**31), np.int64(-1), np.int64(2**31), np.int64(-1)
+    for k in range(len(boxes)):
+        if boxes[k, 1] >= boxes[k, 0]:
+            top, bottom = min(top, boxes[k, 0]), max(bottom, boxes[k, 1])
+            left, right = min(left, boxes[k, 2]), max(right, boxes[k, 3])
+    return top, bottom, left, right
+
+
+@inlined
 def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code, rgb):
     """Draw one object alone and shade what it covers.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from inverse_graphics.compiled import inlined
-from renderers.raster.kernels import draw_shaded, make_scratch, scaled_camera
+from renderers.raster.kernels import covered, draw_shaded, make_scratch, scaled_camera
 
 
 @inlined
@@ -147,17 +147,6 @@ def squared_sum(residual, m, top, bottom, left, right):
 
 
 @inlined
-def pixel_span(boxes, samples):
-    """Pixels that any layer may cover: first row, last row, first column, last column."""
-    top, bottom, left, right = np.int64(2**31), np.int64(-1), np.int64(2**31), np.int64(-1)
-    for k in range(len(boxes)):
-        if boxes[k, 1] >= boxes[k, 0]:
-            top, bottom = min(top, boxes[k, 0] // samples), max(bottom, boxes[k, 1] // samples)
-            left, right = min(left, boxes[k, 2] // samples), max(right, boxes[k, 3] // samples)
-    return top, bottom, left, right
-
-
-@inlined
 def subtract_target(background, target, m, span, residual):
     """Fill residual[m] within ``span`` with the empty canvas minus the target."""
     top, bottom, left, right = span
@@ -176,7 +165,7 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, sp
         boxes, q, code, colour: from ``draw_stack``.
         background, target: [h w 3] float32.
         samples: samples a pixel along each axis.
-        span: ``pixel_span`` of the boxes.
+        span: pixels that any of the boxes touches: first row, last row, first column, last column.
         outside: squared sum of the pixels outside it.
         residual: [n + 1 h w 3] float32: entries k + 1 .. n are filled within ``span``, and hold the empty canvas minus the target
             outside it.
@@ -323,7 +312,8 @@ def swap_error_pass(
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
             draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], light[b], cam, scratch, q, code, colour, boxes)
-            span = pixel_span(boxes, samples)
+            r_first, r_last, c_first, c_last = covered(boxes)
+            span = (r_first // samples, r_last // samples, c_first // samples, c_last // samples)
             for m in range(1, slots + 1):
                 subtract_target(background[b], target[b], m, whole, residual)
             outside = squared_sum(residual, slots, 0, height - 1, 0, width - 1)
