@@ -156,9 +156,10 @@ def render_pass(
                             continue
                         seen = code[k, r, c]
                         if seen != last_code or k != last_slot:
+                            z = np.float32(1.0) / q[k, r, c]
                             # samples within the tolerance of an edge lie a little outside the face
-                            b1 = min(max(w1[k, r, c] / q[k, r, c], np.float32(0.0)), np.float32(1.0))
-                            b2 = min(max(w2[k, r, c] / q[k, r, c], np.float32(0.0)), np.float32(1.0) - b1)
+                            b1 = min(max(w1[k, r, c] * z, np.float32(0.0)), np.float32(1.0))
+                            b2 = min(max(w2[k, r, c] * z, np.float32(0.0)), np.float32(1.0) - b1)
                             red, green, blue = shade(meshes, class_ids[b, k], seen, b1, b2, light_at(lights, k))
                             last_code = np.int32(-1)
                             if meshes.is_plain[seen >> 1] and lights[k, 5] == 0:
@@ -231,7 +232,8 @@ def gradient_pass(
         meshes, class_ids, T_camera_object, present, light, camera, samples, bands: as in ``render_pass``.
         background: [b h w 3] float32.
         first_prefix: number of objects in the first of the images, at least 1; each further one holds one more.
-        weights_rgb: [b p h w 3] float32, gradient by the images; empty along p where there is none.
+        weights_rgb: [b p h w 3] float32, gradient by the images, which may be preceded by others; empty along p where there is
+            none.
         weights_depth: [b h w] float32, by depth (one sample a pixel, one prefix); empty along h where there is none.
         weights_masks: [b n h w] float32, by masks (one prefix); empty along n where there is none.
         T_grad: [b bands n 3 4] float64, zero on entry, filled.
@@ -285,7 +287,7 @@ def gradient_pass(
                 put_in_front(k, boxes[k], q[k], code[k], front_q, winners[p])
             forget(meshes, class_ids[b], seen)
             scene = Scene(meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, top, seen)
-            images = (weights_rgb[b], weights_depth[b], weights_masks[b])
+            images = (weights_rgb[b, max(weights_rgb.shape[1] - prefixes, 0) :], weights_depth[b], weights_masks[b])
             scene_gradient(
                 scene,
                 images,
@@ -306,4 +308,4 @@ def gradient_pass(
                         for c in range(width * samples):
                             if winners[p, r, c] < 0:
                                 for i in range(3):
-                                    background_grad[b, row, c // samples, i] += scale * weights_rgb[b, p, row, c // samples, i]
+                                    background_grad[b, row, c // samples, i] += scale * images[0][p, row, c // samples, i]

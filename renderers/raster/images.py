@@ -144,7 +144,7 @@ class PrefixImages(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Hand the gradient on."""
         call = ctx.call
-        T, light, background, *surfaces = image_gradient(ctx, call, call.samples, 1, weights_rgb=to_numpy(grads[0][:, 1:]))
+        T, light, background, *surfaces = image_gradient(ctx, call, call.samples, 1, weights_rgb=to_numpy(grads[0]))
         if background is not None:
             background = background + grads[0][:, 0]
         return None, T, light, background, *surfaces

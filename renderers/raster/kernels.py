@@ -315,10 +315,10 @@ def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code
             if seen < 0:
                 continue
             if seen != last:
-                q = inverse_depth[r, c]
+                z = np.float32(1.0) / inverse_depth[r, c]
                 # samples within the tolerance of an edge lie a little outside the face
-                b1 = min(max(w1[r, c] / q, np.float32(0.0)), np.float32(1.0))
-                b2 = min(max(w2[r, c] / q, np.float32(0.0)), np.float32(1.0) - b1)
+                b1 = min(max(w1[r, c] * z, np.float32(0.0)), np.float32(1.0))
+                b2 = min(max(w2[r, c] * z, np.float32(0.0)), np.float32(1.0) - b1)
                 red, green, blue = shade(meshes, class_id, seen, b1, b2, lit)
                 if plain and meshes.is_plain[seen >> 1]:
                     last = seen

@@ -66,6 +66,14 @@ def texel_square(meshes, class_id, face, b0, b1, b2):
 
 
 @inlined
+def bilinear(texels, i, j, m, n, along, down, channel):
+    """One channel between four texels."""
+    upper = (1 - along) * texels[i, channel] + along * texels[j, channel]
+    lower = (1 - along) * texels[m, channel] + along * texels[n, channel]
+    return texels.dtype.type((1 - down) * upper + down * lower)
+
+
+@inlined
 def shade(meshes, class_id, code, b1, b2, light):
     """Colour of a place on a face.
 
@@ -84,9 +92,9 @@ def shade(meshes, class_id, code, b1, b2, light):
     if meshes.textures[class_id, 1] > 0:
         i, j, m, n, along, down = texel_square(meshes, class_id, f, b0, b1, b2)
         t = meshes.texels
-        red *= (1 - down) * ((1 - along) * t[i, 0] + along * t[j, 0]) + down * ((1 - along) * t[m, 0] + along * t[n, 0])
-        green *= (1 - down) * ((1 - along) * t[i, 1] + along * t[j, 1]) + down * ((1 - along) * t[m, 1] + along * t[n, 1])
-        blue *= (1 - down) * ((1 - along) * t[i, 2] + along * t[j, 2]) + down * ((1 - along) * t[m, 2] + along * t[n, 2])
+        red *= bilinear(t, i, j, m, n, along, down, 0)
+        green *= bilinear(t, i, j, m, n, along, down, 1)
+        blue *= bilinear(t, i, j, m, n, along, down, 2)
     nx, ny, nz = normal_at(meshes, f, b0, b1, b2)
     lx, ly, lz = light[0], light[1], light[2]
     if light[5] > 0:
