@@ -18,7 +18,7 @@ CHECKED_PACKAGES = ("inverse_graphics", "renderers", "scenes", "assets")
 
 
 class PlainKernelFinder(MetaPathFinder):
-    """Finds modules of numba kernels as they are: numba compiles the functions themselves, not a checking wrapper."""
+    """Finds modules of kernels as they are: numba and Warp compile the functions themselves, not a checking wrapper."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the unchanged module where its name ends in ``kernels``; leave the others to the next finder."""
