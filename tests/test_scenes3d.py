@@ -247,7 +247,7 @@ BAD_SCENES = {
 }
 
 BAD_OPTIONS = {
-    "unknown renderer": (("--renderer", "opengl"), r"renderer: expected one of raster, pytorch3d; got 'opengl'"),
+    "unknown renderer": (("--renderer", "opengl"), r"renderer: expected one of raster, raster-cuda, pytorch3d; got 'opengl'"),
     "no held-out scenes": (("--num-eval-scenes", 0), r"--num-eval-scenes: expected at least 1"),
     "no steps": (("--steps", 0), r"steps: expected at least 1, received 0"),
     "no run to resume": (("--resume",), r"expected a run directory that holds config\.yaml, got .*run"),
