@@ -15,6 +15,8 @@ inlined = njit(**_INLINED)
 numba counts references to every array that a function is handed, also in tuples, with an atomic addition each: for a small
 function that takes several times as long as its work.  Without allocation there is nothing to count, so it is left out.
 """
+summed = njit(**_INLINED, fastmath={"reassoc"})
+"""The same for long sums, whose terms may be added in another order: in a fixed one, but several at once."""
 STAMP = "kernels.sha256"
 
 

@@ -13,7 +13,7 @@ from numba import njit, prange
 from inverse_graphics.compiled import inlined
 from renderers.raster.border_kernels import Scene, forget, make_seen
 from renderers.raster.gradient_kernels import scene_gradient
-from renderers.raster.kernels import covered, draw_object, make_corners, scaled_camera
+from renderers.raster.kernels import add_scaled, covered, draw_object, make_corners, scaled_camera
 from renderers.raster.shading_kernels import light_at, shade
 
 
@@ -61,13 +61,6 @@ def put_in_front(k, box, q, code, front_q, winner):
             if code[r, c] >= 0 and q[r, c] > front_q[r, c]:
                 front_q[r, c] = q[r, c]
                 winner[r, c] = k
-
-
-@inlined
-def add_scaled(a, scale, b, out):
-    """Fill ``out`` with a + scale * b, each [n]."""
-    for i in range(len(out)):
-        out[i] = a[i] + scale * b[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)

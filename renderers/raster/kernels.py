@@ -276,6 +276,13 @@ def covered(boxes):
 
 
 @inlined
+def add_scaled(a, scale, b, out):
+    """Fill ``out`` with a + scale * b, each [n]."""
+    for i in range(len(out)):
+        out[i] = a[i] + scale * b[i]
+
+
+@inlined
 def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code, rgb):
     """Draw one object alone and shade what it covers.
 

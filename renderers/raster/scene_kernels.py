@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from renderers.raster.kernels import draw_object, draw_shaded, make_scratch, scaled_camera
+from inverse_graphics.compiled import inlined
+from renderers.raster.kernels import add_scaled, draw_shaded, make_scratch, scaled_camera
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -50,17 +51,20 @@ def layers_pass(meshes, class_ids, T_camera_object, present, light, camera, samp
                         depth_m[b, k, r, c] = np.float32(1.0) / q[r, c]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inlined
 def merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, background, samples):
-    """Put one shaded layer in front of what it hides, and keep the pixels' sums over their samples up to date."""
+    """Put one shaded layer in front of what it hides, and keep the pixels' sums over their samples up to date.
+
+    ``pixel_sum`` and ``background`` are [h w * 3], pixel by pixel.
+    """
     for r in range(box[0], box[1] + 1):
         row = r // samples
         for c in range(box[2], box[3] + 1):
             if code[r, c] >= 0 and q[r, c] > front_q[r, c]:
-                column = c // samples
+                column = 3 * (c // samples)
                 for i in range(3):
-                    behind = front_rgb[r, c, i] if front_q[r, c] > 0.0 else background[row, column, i]
-                    pixel_sum[row, column, i] += colour[r, c, i] - behind
+                    behind = front_rgb[r, c, i] if front_q[r, c] > 0.0 else background[row, column + i]
+                    pixel_sum[row, column + i] += colour[r, c, i] - behind
                     front_rgb[r, c, i] = colour[r, c, i]
                 front_q[r, c] = q[r, c]
 
@@ -85,8 +89,9 @@ def prefix_pass(meshes, class_ids, T_camera_object, present, light, camera, back
         colour = np.empty((height * samples, width * samples, 3), np.float32)
         front_q = np.empty_like(q)
         front_rgb = np.empty_like(colour)
-        pixel_sum = np.empty((height, width, 3), np.float32)
+        pixel_sum = np.empty((height, 3 * width), np.float32)
         for b in range(worker, batch, workers):
+            behind = background[b].reshape(height, 3 * width)
             cam = scaled_camera(camera[b], samples)
             front_q[:] = 0.0
             pixel_sum[:] = 0.0
@@ -94,66 +99,8 @@ def prefix_pass(meshes, class_ids, T_camera_object, present, light, camera, back
                 if k > 0 and present[b, k - 1]:
                     j = k - 1
                     box = draw_shaded(meshes, class_ids[b, j], T_camera_object[b, j], light[b, j], cam, scratch, q, code, colour)
-                    merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, background[b], samples)
+                    merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, behind, samples)
                 if k >= first_prefix:
-                    canvas = canvases[b, k - first_prefix]
+                    canvas = canvases[b, k - first_prefix].reshape(height, 3 * width)
                     for r in range(height):
-                        for c in range(width):
-                            for i in range(3):
-                                canvas[r, c, i] = background[b, r, c, i] + scale * pixel_sum[r, c, i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def visibility_pass(meshes, class_ids, T_camera_object, present, camera, workers, depth_m, object_ids, visible_fraction):
-    """Depth and object id at the pixels' centres, and the share of each object's pixels that is seen.
-
-    Args:
-        meshes, class_ids, T_camera_object, present, camera, workers: as in ``layers_pass``.
-        depth_m: [b h w] float32, zero on entry, filled where there is an object.
-        object_ids: [b h w] int64, -1 on entry, filled where there is an object.
-        visible_fraction: [b n] float32, filled.
-    """
-    batch, slots = class_ids.shape
-    height, width = depth_m.shape[1:]
-    for worker in prange(workers):
-        corners, w1, w2 = make_scratch(meshes, height, width)
-        q = np.empty((height, width), np.float32)
-        code = np.empty((height, width), np.int32)
-        front_q = np.empty_like(q)
-        alone = np.empty(slots, np.int64)
-        seen = np.empty(slots, np.int64)
-        for b in range(worker, batch, workers):
-            front_q[:] = 0.0
-            alone[:] = 0
-            seen[:] = 0
-            for k in range(slots):
-                if not present[b, k]:
-                    continue
-                box = draw_object(
-                    meshes.vertices_m,
-                    meshes.faces,
-                    meshes.vertex_start,
-                    meshes.face_start,
-                    meshes.cull_back,
-                    class_ids[b, k],
-                    T_camera_object[b, k],
-                    camera[b],
-                    corners,
-                    q,
-                    w1,
-                    w2,
-                    code,
-                )
-                for r in range(box[0], box[1] + 1):
-                    for c in range(box[2], box[3] + 1):
-                        if code[r, c] >= 0:
-                            alone[k] += 1
-                            if q[r, c] > front_q[r, c]:
-                                if object_ids[b, r, c] >= 0:
-                                    seen[object_ids[b, r, c]] -= 1
-                                seen[k] += 1
-                                front_q[r, c] = q[r, c]
-                                depth_m[b, r, c] = np.float32(1.0) / q[r, c]
-                                object_ids[b, r, c] = k
-            for k in range(slots):
-                visible_fraction[b, k] = seen[k] / max(alone[k], 1)
+                        add_scaled(behind[r], scale, pixel_sum[r], canvas[r])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from inverse_graphics.compiled import inlined
+from inverse_graphics.compiled import inlined, summed
 from renderers.raster.kernels import covered, draw_shaded, make_scratch, scaled_camera
 
 
@@ -131,29 +131,38 @@ def pose_difference_pass(
                     difference[b, k, p] = total / (samples * samples)
 
 
-@inlined
+@summed
 def squared_sum(residual, m, top, bottom, left, right):
-    """Sum of squares of residual[m] over pixels, ends included."""
+    """Sum of squares of residual[m], [h w * 3], over pixels, ends included."""
     total = 0.0
     for r in range(top, bottom + 1):
-        # one sum a channel: additions to the same one wait for each other
-        red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-        for c in range(left, right + 1):
-            red += residual[m, r, c, 0] * residual[m, r, c, 0]
-            green += residual[m, r, c, 1] * residual[m, r, c, 1]
-            blue += residual[m, r, c, 2] * residual[m, r, c, 2]
-        total += red + green + blue
+        line = np.float32(0.0)
+        for x in range(3 * left, 3 * right + 3):
+            line += residual[m, r, x] * residual[m, r, x]
+        total += line
+    return total
+
+
+@summed
+def squared_change(change, residual, m, top, bottom, left, right):
+    """How much a change of residual[m] changes its squared sum, over pixels, ends included; both are [n + 1 h w * 3]."""
+    total = 0.0
+    for r in range(top, bottom + 1):
+        line = np.float32(0.0)
+        for x in range(3 * left, 3 * right + 3):
+            d = change[m, r, x]
+            line += d * (d + np.float32(2.0) * residual[m, r, x])
+        total += line
     return total
 
 
 @inlined
 def subtract_target(background, target, m, span, residual):
-    """Fill residual[m] within ``span`` with the empty canvas minus the target."""
+    """Fill residual[m] within ``span`` with the empty canvas minus the target; rows are [w * 3]."""
     top, bottom, left, right = span
     for r in range(top, bottom + 1):
-        for c in range(left, right + 1):
-            for i in range(3):
-                residual[m, r, c, i] = background[r, c, i] - target[r, c, i]
+        for x in range(3 * left, 3 * right + 3):
+            residual[m, r, x] = background[r, x] - target[r, x]
 
 
 @inlined
@@ -163,12 +172,12 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, sp
     Args:
         k: the slot that is left out.
         boxes, q, code, colour: from ``draw_stack``.
-        background, target: [h w 3] float32.
+        background, target: [h w * 3] float32, pixel by pixel.
         samples: samples a pixel along each axis.
         span: pixels that any of the boxes touches: first row, last row, first column, last column.
         outside: squared sum of the pixels outside it.
-        residual: [n + 1 h w 3] float32: entries k + 1 .. n are filled within ``span``, and hold the empty canvas minus the target
-            outside it.
+        residual: [n + 1 h w * 3] float32: entries k + 1 .. n are filled within ``span``, and hold the empty canvas minus the
+            target outside it.
         total: [n + 1] float64, entries k + 1 .. n filled.
     """
     slots = len(boxes)
@@ -189,9 +198,9 @@ def residuals_without(k, boxes, q, code, colour, background, target, samples, sp
                             if q[o, r, c] > q[j, r, c] or (q[o, r, c] == q[j, r, c] and o < j):
                                 hidden = True
                     if not hidden:
-                        column = c // samples
+                        column = 3 * (c // samples)
                         for i in range(3):
-                            residual[m, row, column, i] += scale * (colour[j, r, c, i] - background[row, column, i])
+                            residual[m, row, column + i] += scale * (colour[j, r, c, i] - background[row, column + i])
         total[m] = outside + squared_sum(residual, m, span[0], span[1], span[2], span[3])
 
 
@@ -204,10 +213,10 @@ def replaced_errors(k, box, layer, boxes, q, code, colour, background, samples, 
         box: where the replacement may cover samples.
         layer: which layer of q, code and colour it is.
         boxes, q, code, colour: from ``draw_stack``, with the replacement's layer appended.
-        background: [h w 3] float32.
+        background: [h w * 3] float32, pixel by pixel.
         samples: samples a pixel along each axis.
         residual, total: from ``residuals_without``.
-        change: [n + 1 h w 3] float32 scratch.
+        change: [n + 1 h w * 3] float32 scratch.
         errors: [n + 1] float32, filled.
     """
     slots = len(boxes)
@@ -220,17 +229,16 @@ def replaced_errors(k, box, layer, boxes, q, code, colour, background, samples, 
     column_first, column_last = box[2] // samples, box[3] // samples
     for m in range(k + 1, slots + 1):
         for r in range(row_first, row_last + 1):
-            for c in range(column_first, column_last + 1):
-                for i in range(3):
-                    change[m, r, c, i] = 0.0
+            for x in range(3 * column_first, 3 * column_last + 3):
+                change[m, r, x] = 0.0
     for r in range(box[0], box[1] + 1):
         row = r // samples
         for c in range(box[2], box[3] + 1):
             if code[layer, r, c] < 0:
                 continue
-            column = c // samples
+            column = 3 * (c // samples)
             new_q = q[layer, r, c]
-            red, green, blue = background[row, column, 0], background[row, column, 1], background[row, column, 2]
+            red, green, blue = background[row, column], background[row, column + 1], background[row, column + 2]
             behind_q = np.float32(0.0)
             for m in range(slots):
                 if m != k and covers(boxes, code, m, r, c) and q[m, r, c] > behind_q:
@@ -239,17 +247,11 @@ def replaced_errors(k, box, layer, boxes, q, code, colour, background, samples, 
                 if behind_q >= new_q:
                     break
                 if m >= k:
-                    change[m + 1, row, column, 0] += scale * (colour[layer, r, c, 0] - red)
-                    change[m + 1, row, column, 1] += scale * (colour[layer, r, c, 1] - green)
-                    change[m + 1, row, column, 2] += scale * (colour[layer, r, c, 2] - blue)
+                    change[m + 1, row, column] += scale * (colour[layer, r, c, 0] - red)
+                    change[m + 1, row, column + 1] += scale * (colour[layer, r, c, 1] - green)
+                    change[m + 1, row, column + 2] += scale * (colour[layer, r, c, 2] - blue)
     for m in range(k + 1, slots + 1):
-        for i in range(3):
-            extra = np.float32(0.0)
-            for r in range(row_first, row_last + 1):
-                for c in range(column_first, column_last + 1):
-                    d = change[m, r, c, i]
-                    extra += d * (d + np.float32(2.0) * residual[m, r, c, i])
-            errors[m] += extra
+        errors[m] += squared_change(change, residual, m, row_first, row_last, column_first, column_last)
 
 
 @inlined
@@ -305,21 +307,22 @@ def swap_error_pass(
         code = np.empty((slots + 1, hs, ws), np.int32)
         colour = np.empty((slots + 1, hs, ws, 3), np.float32)
         boxes = np.empty((slots, 4), np.int64)
-        residual = np.empty((slots + 1, height, width, 3), np.float32)
-        change = np.empty((slots + 1, height, width, 3), np.float32)
+        residual = np.empty((slots + 1, height, 3 * width), np.float32)
+        change = np.empty((slots + 1, height, 3 * width), np.float32)
         total = np.empty(slots + 1)
         whole = (0, height - 1, 0, width - 1)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
             draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], light[b], cam, scratch, q, code, colour, boxes)
+            behind, wanted = background[b].reshape(height, 3 * width), target[b].reshape(height, 3 * width)
             r_first, r_last, c_first, c_last = covered(boxes)
             span = (r_first // samples, r_last // samples, c_first // samples, c_last // samples)
             for m in range(1, slots + 1):
-                subtract_target(background[b], target[b], m, whole, residual)
+                subtract_target(behind, wanted, m, whole, residual)
             outside = squared_sum(residual, slots, 0, height - 1, 0, width - 1)
             outside -= squared_sum(residual, slots, span[0], span[1], span[2], span[3])
             for k in range(slots):
-                residuals_without(k, boxes, q, code, colour, background[b], target[b], samples, span, outside, residual, total)
+                residuals_without(k, boxes, q, code, colour, behind, wanted, samples, span, outside, residual, total)
                 for a in range(other_class_ids.shape[2]):
                     other, T, other_light = other_class_ids[b, k, a], T_other[b, k, a], light_other[b, k, a]
                     box, layer = (0, -1, 0, -1), slots
@@ -329,4 +332,4 @@ def swap_error_pass(
                     if other_present[b, k, a] and layer == slots:
                         box = draw_shaded(meshes, other, T, other_light, cam, scratch, q[slots], code[slots], colour[slots])
                     error = errors[b, k, a]
-                    replaced_errors(k, box, layer, boxes, q, code, colour, background[b], samples, residual, total, change, error)
+                    replaced_errors(k, box, layer, boxes, q, code, colour, behind, samples, residual, total, change, error)
