@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -46,6 +47,12 @@ class Task:
     def first(self, scenes: int) -> Task:
         """The first scenes of it."""
         return map_tensors(lambda tensor: tensor[:scenes], self)
+
+    @cached_property
+    def prefix_weights(self) -> Float[Tensor, "b n_plus_1 h w 3"]:
+        """A gradient by every prefix image, as a loss would hand it on."""
+        count = self.objects.class_ids.shape[-1] + 1
+        return self.target_rgb[:, None].expand(-1, count, -1, -1, -1).contiguous()
 
     def moving(self) -> Objects:
         """The objects with poses that ask for gradients."""
@@ -141,5 +148,5 @@ def judge(renderer: Renderer, task: Task, alternatives: Objects) -> None:
     work), and the errors of every prefix with each slot's object replaced by each alternative.
     """
     images = prefix_images(renderer, task.moving(), task.view)
-    images.backward(task.target_rgb[..., None, :, :, :].expand_as(images))
+    images.backward(task.prefix_weights)
     swap_errors(renderer, task.objects, alternatives, task.view, task.target_rgb)
