@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from inverse_graphics.compositing import render_layers
+from inverse_graphics.poses import move
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
-from renderers.tangents import Tangents, matrix_gradient, move, tangent_basis, tangent_steps
+from renderers.tangents import Tangents, matrix_gradient, tangent_basis, tangent_steps
 
 Draw = Callable[[Tensor], Layers]
 

@@ -1,10 +1,9 @@
-"""Small rigid motions of objects: the directions that finite differences move along, their steps, and back to a 4x4 gradient."""
+"""Small rigid motions of objects (``poses.move``): where finite differences go, how far, and back to a 4x4 gradient."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import roma
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -50,14 +49,6 @@ def tangent_steps(
     turns = basis[:, 3:].abs().sum(-1) > 0
     radians = (metres / radius_m.clamp(min=1e-6)).clamp(max=MAX_STEP_RAD)
     return torch.where(turns, radians[..., None], metres[..., None])
-
-
-def move(T_world_object: Float[Tensor, "*b 4 4"], motion: Float[Tensor, "*b 6"]) -> Float[Tensor, "*b 4 4"]:
-    """Translate along the world's axes and turn about the object's origin (rotation vector along the world's axes)."""
-    moved = T_world_object.clone()
-    moved[..., :3, :3] = roma.rotvec_to_rotmat(motion[..., 3:]) @ T_world_object[..., :3, :3]
-    moved[..., :3, 3] = T_world_object[..., :3, 3] + motion[..., :3]
-    return moved
 
 
 def matrix_gradient(

@@ -15,11 +15,12 @@ from renderer_scenes import alternatives_of, ball, box, camera_view, catalogue_o
 from torch import Tensor
 
 from inverse_graphics.compositing import prefix_images, swap_errors
+from inverse_graphics.poses import move
 from inverse_graphics.protocols import StackRenderer
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View, map_tensors
 from renderers import RasterRenderer
 from renderers.raster.meshes import pack_meshes
-from renderers.tangents import Tangents, move
+from renderers.tangents import Tangents
 
 CATALOGUE = catalogue_of(box(), ball(0.05, 2), square(0.08))
 Draw = Callable[[Objects, View], Tensor]

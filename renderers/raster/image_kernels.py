@@ -53,6 +53,13 @@ def draw_slots(meshes, class_ids, T_camera_object, present, camera, corners, q, 
             boxes[k, i] = box[i]
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def make_buffers(size):
+    """A worker's buffers for n layers of hs x ws samples: q, w1, w2, code, each [n hs ws], q in front [hs ws] and boxes [n 4]."""
+    q, w1, w2 = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
+    return q, w1, w2, np.empty(size, np.int32), np.empty(size[1:], np.float32), np.empty((size[0], 4), np.int64)
+
+
 @inlined
 def put_in_front(k, box, q, code, front_q, winner):
     """Make slot k the winner of the samples where it is in front."""
@@ -61,6 +68,15 @@ def put_in_front(k, box, q, code, front_q, winner):
             if code[r, c] >= 0 and q[r, c] > front_q[r, c]:
                 front_q[r, c] = q[r, c]
                 winner[r, c] = k
+
+
+@inlined
+def find_winners(boxes, q, code, front_q, winner):
+    """Fill ``winner`` [hs ws] with the slot that each sample shows, -1 where none, and ``front_q`` with its q."""
+    front_q[:] = 0.0
+    winner[:] = -1
+    for k in range(len(boxes)):
+        put_in_front(k, boxes[k], q[k], code[k], front_q, winner)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -92,11 +108,8 @@ def render_pass(
     for worker in prange(workers):
         corners = make_corners(meshes)
         size = (slots, band_rows * samples, width * samples)
-        q, w1, w2 = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
-        code = np.empty(size, np.int32)
-        front_q = np.empty(size[1:], np.float32)
+        q, w1, w2, code, front_q, boxes = make_buffers(size)
         winner = np.empty(size[1:], np.int8)
-        boxes = np.empty((slots, 4), np.int64)
         line = np.empty(3 * width, np.float32)
         for item in range(worker, batch * bands, workers):
             b, band = item // bands, item % bands
@@ -178,18 +191,12 @@ def mask_pass(meshes, class_ids, T_camera_object, present, camera, samples, work
     for worker in prange(workers):
         corners = make_corners(meshes)
         size = (slots, height * samples, width * samples)
-        q, w1, w2 = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
-        code = np.empty(size, np.int32)
-        front_q = np.empty(size[1:], np.float32)
+        q, w1, w2, code, front_q, boxes = make_buffers(size)
         winner = np.empty(size[1:], np.int8)
-        boxes = np.empty((slots, 4), np.int64)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
             draw_slots(meshes, class_ids[b], T_camera_object[b], present[b], cam, corners, q, w1, w2, code, boxes)
-            front_q[:] = 0.0
-            winner[:] = -1
-            for k in range(slots):
-                put_in_front(k, boxes[k], q[k], code[k], front_q, winner)
+            find_winners(boxes, q, code, front_q, winner)
             for r in range(size[1]):
                 for c in range(size[2]):
                     if winner[r, c] >= 0:
@@ -244,11 +251,8 @@ def gradient_pass(
     for worker in prange(workers):
         corners = make_corners(meshes)
         size = (slots, band_rows * samples + 1, width * samples)
-        q, w1, w2 = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
-        code = np.empty(size, np.int32)
-        front_q = np.empty(size[1:], np.float32)
+        q, w1, w2, code, front_q, boxes = make_buffers(size)
         winners = np.empty((prefixes, size[1], size[2]), np.int8)
-        boxes = np.empty((slots, 4), np.int64)
         seen = make_seen(meshes, slots)
         surface_grads = (vertices_grad[worker], rgb_grad[worker], normals_grad[worker])
         for item in range(worker, batch * bands, workers):

@@ -27,7 +27,7 @@ from renderers.raster.border_kernels import (
     make_seen,
 )
 from renderers.raster.gradient_kernels import colour_step, joined
-from renderers.raster.image_kernels import draw_slots, put_in_front
+from renderers.raster.image_kernels import draw_slots, find_winners, make_buffers
 from renderers.raster.kernels import make_corners, scaled_camera
 from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, light_at, place_on
 
@@ -173,20 +173,14 @@ def normal_pass(
     for worker in prange(workers):
         corners = make_corners(meshes)
         size = (slots, height * samples, width * samples)
-        q, w1, w2 = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
-        code = np.empty(size, np.int32)
-        front_q = np.empty(size[1:], np.float32)
+        q, w1, w2, code, front_q, boxes = make_buffers(size)
         winner = np.empty(size[1:], np.int8)
-        boxes = np.empty((slots, 4), np.int64)
         seen = make_seen(meshes, slots)
         jacobian = np.empty((motions, height, width, 3), np.float32)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
             draw_slots(meshes, class_ids[b], T_camera_object[b], present[b], cam, corners, q, w1, w2, code, boxes)
-            front_q[:] = 0.0
-            winner[:] = -1
-            for k in range(slots):
-                put_in_front(k, boxes[k], q[k], code[k], front_q, winner)
+            find_winners(boxes, q, code, front_q, winner)
             forget(meshes, class_ids[b], seen)
             scene = Scene(meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, 0, seen)
             for k in range(slots):

@@ -13,18 +13,10 @@ from torch import Tensor
 
 from inverse_graphics.compiled import drop_stale_kernels
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
+from renderers.raster.checks import check_alternatives, check_image, check_objects, check_samples, check_scene
 from renderers.raster.differences import DifferencedPrefixImages, scene_arrays
 from renderers.raster.images import KERNEL_LOCK, PrefixImages, RenderedImages, Surfaces, VisibleMasks, make_call, workers
-from renderers.raster.inputs import (
-    camera_poses,
-    camera_rows,
-    check_scene,
-    check_swap,
-    flatten,
-    from_numpy,
-    object_lights,
-    to_numpy,
-)
+from renderers.raster.inputs import camera_poses, camera_rows, flatten, from_numpy, object_lights, to_numpy
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.normal_equations import NormalEquations, normal_equations
 from renderers.raster.scene_kernels import layers_pass
@@ -69,8 +61,7 @@ class RasterRenderer:
         Raises:
             ValueError: a setting out of range, or meshes that cannot be drawn.
         """
-        if samples_per_axis < 1:
-            raise ValueError(f"samples_per_axis: expected at least 1, got {samples_per_axis}; use 1 for no antialiasing")
+        check_samples(samples_per_axis)
         if not step_px > 0:
             raise ValueError(f"step_px: expected a positive number of pixels, got {step_px}; 1 is a good start")
         if gradient not in ("analytic", "finite-difference"):
@@ -102,8 +93,7 @@ class RasterRenderer:
             ValueError: samples_per_axis below 1, or what ``check_scene`` refuses.
         """
         samples = self.samples_per_axis if samples_per_axis is None else samples_per_axis
-        if samples < 1:
-            raise ValueError(f"samples_per_axis: expected at least 1, got {samples}; use 1 for no antialiasing")
+        check_samples(samples)
         batch, slots = check_scene(objects, view, self.catalogue)
         fields, camera = scene_arrays(objects, view), camera_rows(view)
         size = (len(camera), slots, view.camera.height_px * samples, view.camera.width_px * samples)
@@ -155,7 +145,8 @@ class RasterRenderer:
     ) -> Float[Tensor, "*b n a n_plus_1"]:
         """Squared error of each prefix image with one slot's object replaced; see ``compositing.swap_errors``.  No gradient."""
         batch, slots = check_scene(objects, view, self.catalogue)
-        check_swap((*batch, slots), alternatives, view, target_rgb, self.catalogue)
+        check_alternatives((*batch, slots), alternatives, view, target_rgb)
+        check_objects("alternatives.", alternatives, self.catalogue)
         a = alternatives.class_ids.shape[-1]
         flat = _flatten_slots(alternatives, len(batch))
         class_ids, T_other, present, light_other = scene_arrays(flat, view)
@@ -190,11 +181,7 @@ class RasterRenderer:
             ValueError: what ``check_scene`` refuses, or a residual of another shape than the image.
         """
         check_scene(objects, view, self.catalogue)
-        if residual_rgb.shape != view.background_rgb.shape:
-            raise ValueError(
-                f"residual_rgb: expected {tuple(view.background_rgb.shape)}, got {tuple(residual_rgb.shape)}; "
-                "subtract images of the same camera"
-            )
+        check_image("residual_rgb", residual_rgb, view, "subtract")
         return normal_equations(self._meshes, objects, view, self.samples_per_axis, self._basis, residual_rgb)
 
     def _differentiable(self, function: Any, objects: Objects, view: View, surfaces: Surfaces | None) -> Any:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.errors import BackendMissingError
+from renderers.raster.checks import check_image, check_samples
 from renderers.raster.images import Surfaces
 from renderers.raster.normal_equations import NormalEquations
 from renderers.raster.warp.batch import Batch, detached, flat, make_batch, merge_slots
-from renderers.raster.warp.checks import check_image, check_samples, check_scene, check_surfaces, check_swap
+from renderers.raster.warp.checks import check_scene, check_surfaces, check_swap
 from renderers.raster.warp.packing import DeviceMeshes, pack_for_device, with_surfaces
 from renderers.tangents import Tangents, tangent_basis
 
@@ -151,7 +152,7 @@ class WarpRasterRenderer:
             ValueError: what ``check_scene`` refuses, or a residual of another shape than the image.
         """
         batch, like = check_scene(objects, view, self.catalogue), objects.T_world_object
-        check_image("residual_rgb", residual_rgb, view)
+        check_image("residual_rgb", residual_rgb, view, "subtract")
         call = self._call(detached(make_batch(objects, view)), view, None)
         images = [flat(image.detach(), len(batch), torch.float32) for image in (view.background_rgb, residual_rgb)]
         gradient, hessian = self._images.gradients.sum_normals(call.meshes, call.batch, images[0], images[1], call.grid)
