@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import tyro
+from setup3d import Setup, bound_prior, build_setup, examples, guide_config, held_out, training_scenes
 
-from assets import load_catalogue
 from inverse_graphics.checkpoints import STATE_FILE, load_guide, load_state
 from inverse_graphics.config import load_dataclass, save_yaml
-from inverse_graphics.evaluation import judge, least_distance_m
+from inverse_graphics.evaluation import judge
 from inverse_graphics.files import write_json
-from inverse_graphics.guides import GuideConfig, GuideSizes, RecurrentGuide
-from inverse_graphics.objectives import UprightPrior
-from inverse_graphics.protocols import Renderer
+from inverse_graphics.guides import GuideSizes, RecurrentGuide
 from inverse_graphics.reporting import Provenance, package_versions, summary_text, write_scene_report
 from inverse_graphics.runs import (
     CONFIG_FILE,
@@ -38,14 +36,18 @@ from inverse_graphics.runs import (
     find_run,
     pick_device,
 )
-from inverse_graphics.symmetry import yaw_folds
-from inverse_graphics.training import Estimator, Example, Objective, TrainingConfig, TrainState, new_state, train
-from inverse_graphics.types import Catalogue, RenderOutput, Scene, map_tensors
-from renderers import BackendMissingError, Gradient, load_renderer
-from scenes import SceneConfig, ScenePrior, SceneStream, generate, load_scene_config
+from inverse_graphics.training import Estimator, Objective, TrainingConfig, TrainState, new_state, train
+from renderers import BackendMissingError, BackendOptions, DifferenceOptions, Gradient
+from renderers.differences import Scheme
+from renderers.workers import WorkerError
+from scenes import SceneConfig, load_scene_config
 
 PRESETS = Path(__file__).parent / "presets"
 SCENE_FILE = "scene.yaml"
+OWN_OPTIONS = ("renderer", "gradient", "estimator", "objective", "seed")
+"""Options that are fields of ``Config``, and those that are fields of its ``differences`` and ``backend``."""
+DIFFERENCE_OPTIONS = ("scheme", "pairs")
+BACKEND_OPTIONS = ("function", "command", "surroundings", "workers", "timeout_s")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Config:
     """Backend that draws the images and the layers of the bound."""
     gradient: Gradient | None = None
     """How pose gradients are taken; the backend's default where null."""
+    differences: DifferenceOptions = DifferenceOptions()
+    """How finite differences are taken; the training sets their step."""
+    backend: BackendOptions = BackendOptions()
+    """What the backend is told."""
     objective: Objective = "sleep+bound"
     """What is maximised."""
     estimator: Estimator = "exact"
@@ -97,9 +103,23 @@ class Arguments:
     config: Path | None = None
     """YAML file to use instead of a preset."""
     renderer: str | None = None
-    """raster, raster-cuda or pytorch3d."""
+    """raster, raster-cuda, pytorch3d, open3d, open3d-offscreen, mujoco, mitsuba, mitsuba-path, pybullet or callable."""
     gradient: Gradient | None = None
     """How pose gradients are taken (default: the renderer's own)."""
+    scheme: Scheme | None = None
+    """Where finite differences draw."""
+    pairs: int | None = None
+    """Pairs of draws of the schemes spsa and smoothing."""
+    function: str | None = None
+    """callable: the Python function that draws, FILE.py:NAME or MODULE:NAME."""
+    command: str | None = None
+    """callable: the program that draws, with its arguments."""
+    surroundings: str | None = None
+    """mujoco: an MJCF file that stands around the objects."""
+    workers: int | None = None
+    """Processes that draw, for backends that draw one picture at a time."""
+    timeout_s: float | None = None
+    """Seconds that a worker or a command may take for its part of a batch."""
     estimator: Estimator | None = None
     """exact: count, class and yaw bin summed; nvil: drawn, score function with a baseline (the paper's)."""
     objective: Objective | None = None
@@ -113,7 +133,7 @@ class Arguments:
     out: Path = Path("runs/scenes3d")
     """Run directory; must be new, or hold a run that --resume continues."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint, under its own config; only --steps may change it."""
+    """Continue the run in --out from its last checkpoint; of its config only --steps and how a backend draws may change."""
     evaluate: Path | None = None
     """Evaluate this run on fresh scenes instead of training, and write to --out."""
     num_eval_scenes: int | None = None
@@ -122,44 +142,48 @@ class Arguments:
     """Seed of the held-out scenes."""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a config builds."""
-
-    scene: SceneConfig
-    catalogue: Catalogue
-    prior: ScenePrior
-    images: Renderer
-    """Draws the images."""
-    renderer: Renderer
-    """Draws the layers of the bound, with gradients."""
-    device: torch.device
-    """Where the guide runs."""
-
-
 def resolve(arguments: Arguments) -> Config:
     """The preset or config file with the command line's changes."""
     file = arguments.config or PRESETS / f"scenes3d_{arguments.preset}.yaml"
     config = load_dataclass(Config, file)
     config = dataclasses.replace(config, scene=str(file.parent / config.scene))
-    names = ("renderer", "gradient", "estimator", "objective", "seed", "num_eval_scenes", "eval_seed")
-    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    config = dataclasses.replace(config, **changes)
+    config = with_given(config, arguments, (*OWN_OPTIONS, "num_eval_scenes", "eval_seed"))
+    config = with_options(config, arguments)
+    if config.differences.seed == 0:
+        config = dataclasses.replace(config, differences=dataclasses.replace(config.differences, seed=config.seed))
     config = with_steps(config, arguments.steps)
     if config.num_eval_scenes < 1 or config.seed < 0 or config.eval_seed < 0:
         raise ValueError("--num-eval-scenes: expected at least 1, --seed and --eval-seed: at least 0; change them")
     return config
 
 
+T = TypeVar("T")
+
+
+def with_given(config: T, arguments: Arguments, names: Iterable[str]) -> T:
+    """A dataclass with those of its fields changed that the command line gives."""
+    given = {name: getattr(arguments, name) for name in names}
+    return dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
+
+
+def with_options(config: Config, arguments: Arguments) -> Config:
+    """The config with what the command line says of finite differences and of the backend."""
+    return dataclasses.replace(
+        config,
+        differences=with_given(config.differences, arguments, DIFFERENCE_OPTIONS),
+        backend=with_given(config.backend, arguments, BACKEND_OPTIONS),
+    )
+
+
 def resumed(config: Config, arguments: Arguments) -> Config:
     """A run's own config, with another number of steps if one is given."""
-    names = ("config", "renderer", "gradient", "estimator", "objective", "seed")
+    names = ("config", *OWN_OPTIONS, *DIFFERENCE_OPTIONS)
     given = [f"--{name}" for name in names if getattr(arguments, name) is not None]
     if given:
         raise ValueError(
             f"--resume continues under the run's own config, got {' '.join(given)}; leave it out, or start a new run"
         )
-    return with_steps(config, arguments.steps)
+    return with_steps(with_options(config, arguments), arguments.steps)
 
 
 def with_steps(config: Config, steps: int | None) -> Config:
@@ -171,52 +195,8 @@ def with_steps(config: Config, steps: int | None) -> Config:
 
 
 def build(config: Config, scene: SceneConfig, device: torch.device) -> Setup:
-    """Catalogue, prior and renderers of a config."""
-    catalogue = load_catalogue(scene.catalogue, scene.classes)
-    if scene.objects.placement != "upright":
-        raise ValueError(
-            "scene: objects.placement: expected 'upright', got 'free'; the guide infers x, y and yaw of standing objects only"
-        )
-    renderer = load_renderer(config.renderer, catalogue, scene.samples_per_axis, config.gradient)
-    if config.renderer == "raster-cuda" and device.type != "cuda":
-        raise ValueError(f"--renderer raster-cuda: expected --device cuda, got {device}; change one of them")
-    # scenes are made ahead of training and judged on the CPU, where raster draws the same
-    images = "raster" if config.renderer == "raster-cuda" else config.renderer
-    return Setup(
-        scene=scene,
-        catalogue=catalogue,
-        prior=ScenePrior(scene, catalogue),
-        images=load_renderer(images, catalogue, scene.samples_per_axis, "none"),
-        renderer=renderer,
-        device=device,
-    )
-
-
-def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes) -> GuideConfig:
-    """What the guide must know of the scenes."""
-    (x0, x1), (y0, y1) = scene.objects.x_range_m, scene.objects.y_range_m
-    return GuideConfig(
-        max_objects=scene.objects.max_count,
-        folds=tuple(yaw_folds(mesh.symmetry) for mesh in catalogue.meshes),
-        height_px=scene.image_size_px[1],
-        width_px=scene.image_size_px[0],
-        half_width_m=max(abs(x0), abs(x1), abs(y0), abs(y1)),
-        sizes=sizes,
-    )
-
-
-def bound_prior(scene: SceneConfig, catalogue: Catalogue) -> UprightPrior:
-    """The bound's prior that fits a scene config."""
-    objects = scene.objects
-    apart_m = least_distance_m(catalogue)
-    return UprightPrior(tuple(objects.probabilities), len(scene.classes), objects.x_range_m, objects.y_range_m, apart_m)
-
-
-def examples(stream: SceneStream, device: torch.device) -> Iterator[Example]:
-    """Batches of a stream, on the guide's device."""
-    for batch in stream:
-        example = Example(batch.image.rgb, batch.scene.view, batch.scene.objects)
-        yield map_tensors(lambda tensor: tensor.to(device, non_blocking=True), example)
+    """Catalogue, prior and renderers of a run."""
+    return build_setup(scene, device, config.renderer, config.gradient, config.differences, config.backend)
 
 
 def train_run(config: Config, setup: Setup, run: Path, state: TrainState) -> Journal:
@@ -224,7 +204,7 @@ def train_run(config: Config, setup: Setup, run: Path, state: TrainState) -> Jou
     training = config.chosen
     start = state.step * training.batch_size
     with (
-        SceneStream(setup.prior, setup.images, training.batch_size, 2 * config.seed + 1, start) as stream,
+        training_scenes(setup, training.batch_size, config.seed, start) as stream,
         Journal(run, training.steps, state.step) as journal,
     ):
         train(
@@ -260,21 +240,13 @@ def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState]:
     return config, setup, new_state(guide, config.seed, device)
 
 
-def held_out(config: Config, setup: Setup, chunk: int = 128) -> Iterator[tuple[Scene, RenderOutput]]:
-    """Scenes that no training seed makes."""
-    for start in range(0, config.num_eval_scenes, chunk):
-        indices = range(start, min(start + chunk, config.num_eval_scenes))
-        batch = generate(setup.prior, setup.images, 2 * config.eval_seed, indices)
-        yield batch.scene, batch.image
-
-
 def finish(out: Path, guide: RecurrentGuide, config: Config, setup: Setup, journal: Journal | None) -> None:
     """Judge a guide on held-out scenes; write results.json and report.html, print the headline numbers."""
     counts = setup.scene.objects.probabilities
     mean_count = sum(count * probability for count, probability in enumerate(counts))
     judged = judge(
         guide,
-        held_out(config, setup),
+        held_out(setup, config.num_eval_scenes, config.eval_seed),
         setup.images,
         setup.catalogue,
         mean_count,
@@ -299,9 +271,7 @@ def evaluate_run(arguments: Arguments) -> None:
     """Judge a trained run on fresh scenes and write results and report to ``--out``."""
     run = find_run(arguments.evaluate or Path())
     config = load_dataclass(Config, run / CONFIG_FILE)
-    names = ("renderer", "num_eval_scenes", "eval_seed")
-    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    config = dataclasses.replace(config, **changes)
+    config = with_options(with_given(config, arguments, ("renderer", "num_eval_scenes", "eval_seed")), arguments)
     setup = build(config, load_scene_config(run / SCENE_FILE), pick_device(arguments.device))
     guide = load_guide(run, setup.device)
     finish(claim_run(arguments.out), guide, config, setup, None)
@@ -322,6 +292,6 @@ def main(arguments: Arguments) -> None:
 if __name__ == "__main__":
     try:
         main(tyro.cli(Arguments))
-    except (ValueError, OSError, BackendMissingError, FloatingPointError) as error:
+    except (ValueError, OSError, BackendMissingError, FloatingPointError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -67,6 +67,14 @@ def prefix_images(renderer: Renderer, objects: Objects, view: View) -> Float[Ten
     return prefix_canvases(renderer.layers(objects, view), view.background_rgb)
 
 
+def draw_rgb(renderer: Renderer, objects: Objects, view: View) -> Float[Tensor, "*b h w 3"]:
+    """Colours of ``renderer.render``, without its depth and ids where the renderer draws layers; no gradient."""
+    with torch.no_grad():
+        if isinstance(renderer, StackRenderer):
+            return renderer.render(objects, view).rgb
+        return merge_depth(renderer.layers(objects, view), view.background_rgb)
+
+
 def swap_errors(
     renderer: Renderer, objects: Objects, alternatives: Objects, view: View, target_rgb: Float[Tensor, "*b h w 3"]
 ) -> Float[Tensor, "*b n a n_plus_1"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,8 +13,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from inverse_graphics.compositing import draw_rgb
 from inverse_graphics.protocols import Renderer
-from inverse_graphics.types import RenderOutput, Scene, map_tensors, stack_tensors
+from inverse_graphics.types import RenderOutput, Scene, View, map_tensors, stack_tensors
 from scenes.prior import ScenePrior
 
 MAX_ATTEMPTS = 200
@@ -30,17 +32,23 @@ class Batch:
     """[b] images of them."""
 
 
-def generate(prior: ScenePrior, renderer: Renderer, seed: int, indices: Sequence[int] | Tensor) -> Batch:
+def generate(
+    prior: ScenePrior, renderer: Renderer, seed: int, indices: Sequence[int] | Tensor, geometry: Renderer | None = None
+) -> Batch:
     """Draw and render scenes in which every object shows at least the config's ``min_visible_fraction``.
 
     A scene that does not is drawn again as the next attempt of the same index: same count, classes and view, other poses.  A
-    scene depends on the seed, its index and the renderer, not on the rest of the batch.
+    scene depends on the seed, its index and the renderer that says what is visible, not on the rest of the batch.
+
+    A renderer with fixed surroundings (``with_surroundings``) puts them into the views' background.
 
     Args:
         prior: what to draw.
         renderer: what to draw it with; its catalogue must be the prior's.
         seed: 0..2^63 - 1.
         indices: [b] numbers of the scenes.
+        geometry: draws depth, ids and visibility instead of ``renderer``: a faster one of the same meshes.  Then ``renderer``
+            draws every accepted scene's colours once, and nothing else.  Not for a renderer with surroundings, which hide things.
 
     Raises:
         ValueError: the catalogues differ, objects do not fit on the table, or a scene needs more than MAX_ATTEMPTS attempts.
@@ -56,13 +64,15 @@ def generate(prior: ScenePrior, renderer: Renderer, seed: int, indices: Sequence
     rows: list[Tensor] = []
     for attempt in range(MAX_ATTEMPTS):
         scene = prior.sample(seed, wanted[waiting], attempt)
-        batch = Batch(scene, renderer.render(scene.objects, scene.view))
+        scene = dataclasses.replace(scene, view=_surrounded(renderer, scene.view))
+        batch = Batch(scene, (geometry or renderer).render(scene.objects, scene.view))
         good = enough_visible(batch, prior.config.objects.min_visible_fraction)
         parts.append(batch if bool(good.all()) else select(batch, good.nonzero()[:, 0]))
         rows.append(waiting[good])
         waiting = waiting[~good]
         if len(waiting) == 0:
-            return _in_order(parts, torch.cat(rows))
+            batch = _in_order(parts, torch.cat(rows))
+            return batch if geometry is None else _coloured(batch, renderer)
     least = prior.config.objects.min_visible_fraction
     raise ValueError(
         f"objects.min_visible_fraction: expected scenes that show {least} of every object, received {len(waiting)} of "
@@ -81,6 +91,18 @@ def enough_visible(batch: Batch, min_visible_fraction: float) -> Bool[Tensor, "b
 def select(batch: Batch, rows: Tensor) -> Batch:
     """Scenes of a batch by their row."""
     return map_tensors(lambda tensor: tensor[rows.to(tensor.device)], batch)
+
+
+def _surrounded(renderer: Renderer, view: View) -> View:
+    """The view with the renderer's surroundings, if it has any."""
+    surround: Callable[[View], View] | None = getattr(renderer, "with_surroundings", None)
+    return view if surround is None else surround(view)
+
+
+def _coloured(batch: Batch, renderer: Renderer) -> Batch:
+    """The batch with another renderer's colours."""
+    rgb = draw_rgb(renderer, batch.scene.objects, batch.scene.view)
+    return Batch(batch.scene, dataclasses.replace(batch.image, rgb=rgb))
 
 
 def _in_order(parts: list[Batch], rows: Tensor) -> Batch:
@@ -104,6 +126,7 @@ class SceneStream:
         seed: int,
         start_index: int = 0,
         prefetch: int = 2,
+        geometry: Renderer | None = None,
     ) -> None:
         """Start the thread.
 
@@ -114,11 +137,12 @@ class SceneStream:
             seed: 0..2^63 - 1.
             start_index: number of the first scene.
             prefetch: batches made ahead, at least 1.
+            geometry: see ``generate``.
         """
         for name, value, low in (("batch_size", batch_size, 1), ("start_index", start_index, 0), ("prefetch", prefetch, 1)):
             if value < low:
                 raise ValueError(f"{name}: expected at least {low}, received {value}; pass a larger number.")
-        self._prior, self._renderer = prior, renderer
+        self._prior, self._renderer, self._geometry = prior, renderer, geometry
         self._batch_size, self._seed, self._next_index = batch_size, seed, start_index
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scene-stream")
         self._ahead: deque[Future[Batch]] = deque()
@@ -153,4 +177,4 @@ class SceneStream:
         """Have the thread make the next batch."""
         indices = range(self._next_index, self._next_index + self._batch_size)
         self._next_index += self._batch_size
-        self._ahead.append(self._pool.submit(generate, self._prior, self._renderer, self._seed, indices))
+        self._ahead.append(self._pool.submit(generate, self._prior, self._renderer, self._seed, indices, self._geometry))
