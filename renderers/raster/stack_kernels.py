@@ -146,16 +146,22 @@ def squared_sum(a, b):
 @inlined
 def fill_residual(a, b, span, out):
     """Fill ``out`` with a - b within ``span``: pixels' first row, last row, first column, last column; all are [h w * 3]."""
-    for r in range(span[0], span[1] + 1):
-        for x in range(3 * span[2], 3 * span[3] + 3):
+    left = np.uintp(3 * span[2])
+    for i in range(span[1] - span[0] + 1):
+        r = np.uintp(span[0]) + np.uintp(i)
+        for j in range(3 * (span[3] - span[2] + 1)):
+            x = left + np.uintp(j)
             out[r, x] = a[r, x] - b[r, x]
 
 
 @inlined
 def copy_residual(a, span, out):
     """Copy a to ``out`` within ``span``."""
-    for r in range(span[0], span[1] + 1):
-        for x in range(3 * span[2], 3 * span[3] + 3):
+    left = np.uintp(3 * span[2])
+    for i in range(span[1] - span[0] + 1):
+        r = np.uintp(span[0]) + np.uintp(i)
+        for j in range(3 * (span[3] - span[2] + 1)):
+            x = left + np.uintp(j)
             out[r, x] = a[r, x]
 
 
