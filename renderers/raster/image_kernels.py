@@ -50,8 +50,10 @@ def make_buffers(size):
 @inlined
 def put_in_front(k, box, q, code, front_q, winner):
     """Make slot k the winner of the samples where it is in front."""
-    for r in range(box[0], box[1] + 1):
-        for c in range(box[2], box[3] + 1):
+    for i in range(box[1] - box[0] + 1):
+        r = np.uintp(box[0]) + np.uintp(i)
+        for j in range(box[3] - box[2] + 1):
+            c = np.uintp(box[2]) + np.uintp(j)
             if code[r, c] >= 0 and q[r, c] > front_q[r, c]:
                 front_q[r, c] = q[r, c]
                 winner[r, c] = k

@@ -48,8 +48,10 @@ def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code
     plain = light[5] == 0
     last = np.int32(-1)
     red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for r in range(box[0], box[1] + 1):
-        for c in range(box[2], box[3] + 1):
+    for i in range(box[1] - box[0] + 1):
+        r = np.uintp(box[0]) + np.uintp(i)
+        for j in range(box[3] - box[2] + 1):
+            c = np.uintp(box[2]) + np.uintp(j)
             seen = code[r, c]
             if seen < 0:
                 continue
