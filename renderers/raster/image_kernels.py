@@ -12,8 +12,9 @@ from numba import njit, prange
 
 from inverse_graphics.compiled import inlined
 from renderers.raster.border_kernels import Scene, forget, make_seen
+from renderers.raster.draw_kernels import draw_object, make_draw_scratch
 from renderers.raster.gradient_kernels import scene_gradient
-from renderers.raster.kernels import add_scaled, covered, draw_object, make_corners, scaled_camera
+from renderers.raster.kernels import add_scaled, covered, scaled_camera
 from renderers.raster.shading_kernels import light_at, shade
 
 
@@ -26,7 +27,7 @@ def band_camera(camera, samples, top):
 
 
 @inlined
-def draw_slots(meshes, class_ids, T_camera_object, present, camera, corners, q, w1, w2, code, boxes):
+def draw_slots(meshes, class_ids, T_camera_object, present, camera, scratch, q, w1, w2, code, boxes):
     """Draw every layer of one band without shading.
 
     Fills q, w1, w2, code [n hs ws] within boxes [n 4] (empty ones for absent objects).
@@ -34,21 +35,7 @@ def draw_slots(meshes, class_ids, T_camera_object, present, camera, corners, q, 
     for k in range(len(class_ids)):
         box = (0, -1, 0, -1)
         if present[k]:
-            box = draw_object(
-                meshes.vertices_m,
-                meshes.faces,
-                meshes.vertex_start,
-                meshes.face_start,
-                meshes.cull_back,
-                class_ids[k],
-                T_camera_object[k],
-                camera,
-                corners,
-                q[k],
-                w1[k],
-                w2[k],
-                code[k],
-            )
+            box = draw_object(meshes, class_ids[k], T_camera_object[k], camera, scratch, q[k], w1[k], w2[k], code[k])
         for i in range(4):
             boxes[k, i] = box[i]
 
@@ -63,8 +50,10 @@ def make_buffers(size):
 @inlined
 def put_in_front(k, box, q, code, front_q, winner):
     """Make slot k the winner of the samples where it is in front."""
-    for r in range(box[0], box[1] + 1):
-        for c in range(box[2], box[3] + 1):
+    for i in range(box[1] - box[0] + 1):
+        r = np.uintp(box[0]) + np.uintp(i)
+        for j in range(box[3] - box[2] + 1):
+            c = np.uintp(box[2]) + np.uintp(j)
             if code[r, c] >= 0 and q[r, c] > front_q[r, c]:
                 front_q[r, c] = q[r, c]
                 winner[r, c] = k
@@ -106,7 +95,7 @@ def render_pass(
     band_rows = (height + bands - 1) // bands
     scale = np.float32(1.0 / (samples * samples))
     for worker in prange(workers):
-        corners = make_corners(meshes)
+        scratch = make_draw_scratch(meshes)
         size = (slots, band_rows * samples, width * samples)
         q, w1, w2, code, front_q, boxes = make_buffers(size)
         winner = np.empty(size[1:], np.int8)
@@ -123,7 +112,7 @@ def render_pass(
                 T_camera_object[b],
                 present[b],
                 cam,
-                corners,
+                scratch,
                 q[:, :rows],
                 w1[:, :rows],
                 w2[:, :rows],
@@ -189,13 +178,13 @@ def mask_pass(meshes, class_ids, T_camera_object, present, camera, samples, work
     batch, slots, height, width = masks.shape
     scale = np.float32(1.0 / (samples * samples))
     for worker in prange(workers):
-        corners = make_corners(meshes)
+        scratch = make_draw_scratch(meshes)
         size = (slots, height * samples, width * samples)
         q, w1, w2, code, front_q, boxes = make_buffers(size)
         winner = np.empty(size[1:], np.int8)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
-            draw_slots(meshes, class_ids[b], T_camera_object[b], present[b], cam, corners, q, w1, w2, code, boxes)
+            draw_slots(meshes, class_ids[b], T_camera_object[b], present[b], cam, scratch, q, w1, w2, code, boxes)
             find_winners(boxes, q, code, front_q, winner)
             for r in range(size[1]):
                 for c in range(size[2]):
@@ -249,7 +238,7 @@ def gradient_pass(
     prefixes = slots + 1 - first_prefix
     workers = len(vertices_grad)
     for worker in prange(workers):
-        corners = make_corners(meshes)
+        scratch = make_draw_scratch(meshes)
         size = (slots, band_rows * samples + 1, width * samples)
         q, w1, w2, code, front_q, boxes = make_buffers(size)
         winners = np.empty((prefixes, size[1], size[2]), np.int8)
@@ -268,7 +257,7 @@ def gradient_pass(
                 T_camera_object[b],
                 present[b],
                 cam,
-                corners,
+                scratch,
                 q[:, :drawn],
                 w1[:, :drawn],
                 w2[:, :drawn],

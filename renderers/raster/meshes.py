@@ -39,6 +39,8 @@ class PackedMeshes(NamedTuple):
     """[k 3] int32: a mesh's first texel, height and width; height 0 where it has no texture."""
     is_plain: np.ndarray
     """[f] bool: one colour and one normal at all corners, no texture."""
+    planes: np.ndarray
+    """[4 f] float32: a face's normal (any length) and its product with a corner, turned round: positive in front of the face."""
     across: np.ndarray
     """[f 3] int32: face on the other side of the edge opposite each corner; -1 where there is none."""
     smooth_across: np.ndarray
@@ -74,6 +76,7 @@ def pack_meshes(catalogue: Catalogue) -> PackedMeshes:
         texels=_join(texels, np.float32),
         textures=textures.astype(np.int32),
         is_plain=np.zeros(0, np.bool_),
+        planes=np.zeros((4, 0), np.float32),
         across=_join([_across(mesh.vertices_m, mesh.faces) for mesh in meshes], np.int32),
         smooth_across=np.zeros((0, 3), np.int32),
     )
@@ -91,6 +94,7 @@ def with_surfaces(
         corner_rgb=corner_rgb,
         corner_normals=corner_normals,
         is_plain=(np.abs(look - look[:, :1]) < 1e-6).all((1, 2)) & ~textured,
+        planes=_planes(meshes, vertices_m),
         smooth_across=_smooth_across(meshes, look),
     )
 
@@ -130,11 +134,23 @@ def _across(vertices_m: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return across
 
 
+def _planes(meshes: PackedMeshes, vertices_m: np.ndarray) -> np.ndarray:
+    """``PackedMeshes.planes`` of other vertices."""
+    a, b, c = vertices_m[_own_corners(meshes)].astype(np.float64).transpose(1, 0, 2)
+    normals = np.cross(b - a, c - a)
+    return np.concatenate([normals.T, -(normals * a).sum(-1)[None]]).astype(np.float32)
+
+
+def _own_corners(meshes: PackedMeshes) -> np.ndarray:
+    """[f 3] index of each corner among all meshes' vertices."""
+    return meshes.faces + np.repeat(meshes.vertex_start[:-1], np.diff(meshes.face_start))[:, None]
+
+
 def _smooth_across(meshes: PackedMeshes, look: np.ndarray) -> np.ndarray:
     """Where what the corners look like is the same on both sides of an edge."""
     smooth = np.full_like(meshes.across, -1)
     mesh_of_face = np.repeat(np.arange(len(meshes.face_start) - 1), np.diff(meshes.face_start))
-    points = meshes.vertices_m[meshes.faces + meshes.vertex_start[mesh_of_face][:, None]]
+    points = meshes.vertices_m[_own_corners(meshes)]
     uv = meshes.corner_uv
     for corner in range(3):
         other = meshes.across[:, corner]

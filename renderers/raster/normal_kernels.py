@@ -26,9 +26,10 @@ from renderers.raster.border_kernels import (
     look,
     make_seen,
 )
+from renderers.raster.draw_kernels import make_draw_scratch
 from renderers.raster.gradient_kernels import colour_step, joined
 from renderers.raster.image_kernels import draw_slots, find_winners, make_buffers
-from renderers.raster.kernels import make_corners, scaled_camera
+from renderers.raster.kernels import scaled_camera
 from renderers.raster.shading_kernels import albedo_slopes, cosine_slopes, light_at, place_on
 
 
@@ -171,7 +172,7 @@ def normal_pass(
     batch, slots, motions = motion.shape[:3]
     height, width = background.shape[1:3]
     for worker in prange(workers):
-        corners = make_corners(meshes)
+        scratch = make_draw_scratch(meshes)
         size = (slots, height * samples, width * samples)
         q, w1, w2, code, front_q, boxes = make_buffers(size)
         winner = np.empty(size[1:], np.int8)
@@ -179,7 +180,7 @@ def normal_pass(
         jacobian = np.empty((motions, height, width, 3), np.float32)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
-            draw_slots(meshes, class_ids[b], T_camera_object[b], present[b], cam, corners, q, w1, w2, code, boxes)
+            draw_slots(meshes, class_ids[b], T_camera_object[b], present[b], cam, scratch, q, w1, w2, code, boxes)
             find_winners(boxes, q, code, front_q, winner)
             forget(meshes, class_ids[b], seen)
             scene = Scene(meshes, class_ids[b], T_camera_object[b], light[b], cam, background[b], samples, 0, seen)

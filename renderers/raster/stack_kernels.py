@@ -132,80 +132,78 @@ def pose_difference_pass(
 
 
 @summed
-def squared_sum(residual, m, top, bottom, left, right):
-    """Sum of squares of residual[m], [h w * 3], over pixels, ends included."""
+def squared_sum(a, b):
+    """Sum of (a - b)^2, both [h w * 3]."""
     total = 0.0
-    for r in range(top, bottom + 1):
+    for r in range(a.shape[0]):
         line = np.float32(0.0)
-        for x in range(3 * left, 3 * right + 3):
-            line += residual[m, r, x] * residual[m, r, x]
-        total += line
-    return total
-
-
-@summed
-def squared_change(change, residual, m, top, bottom, left, right):
-    """How much a change of residual[m] changes its squared sum, over pixels, ends included; both are [n + 1 h w * 3]."""
-    total = 0.0
-    for r in range(top, bottom + 1):
-        line = np.float32(0.0)
-        for x in range(3 * left, 3 * right + 3):
-            d = change[m, r, x]
-            line += d * (d + np.float32(2.0) * residual[m, r, x])
+        for x in range(a.shape[1]):
+            line += (a[r, x] - b[r, x]) * (a[r, x] - b[r, x])
         total += line
     return total
 
 
 @inlined
-def subtract_target(background, target, m, span, residual):
-    """Fill residual[m] within ``span`` with the empty canvas minus the target; rows are [w * 3]."""
-    top, bottom, left, right = span
-    for r in range(top, bottom + 1):
-        for x in range(3 * left, 3 * right + 3):
-            residual[m, r, x] = background[r, x] - target[r, x]
+def fill_residual(a, b, span, out):
+    """Fill ``out`` with a - b within ``span``: pixels' first row, last row, first column, last column; all are [h w * 3]."""
+    left = np.uintp(3 * span[2])
+    for i in range(span[1] - span[0] + 1):
+        r = np.uintp(span[0]) + np.uintp(i)
+        for j in range(3 * (span[3] - span[2] + 1)):
+            x = left + np.uintp(j)
+            out[r, x] = a[r, x] - b[r, x]
 
 
 @inlined
-def residuals_without(k, boxes, q, code, colour, background, target, samples, span, outside, residual, total):
-    """Canvases without slot k minus the target, for every prefix that would hold it, and their squared sums.
+def copy_residual(a, span, out):
+    """Copy a to ``out`` within ``span``."""
+    left = np.uintp(3 * span[2])
+    for i in range(span[1] - span[0] + 1):
+        r = np.uintp(span[0]) + np.uintp(i)
+        for j in range(3 * (span[3] - span[2] + 1)):
+            x = left + np.uintp(j)
+            out[r, x] = a[r, x]
+
+
+@inlined
+def add_layer(j, without, boxes, q, code, colour, background, samples, residual):
+    """Put layer j into a canvas that shows the layers before it, but not layer ``without``.
 
     Args:
-        k: the slot that is left out.
+        j: which layer.
+        without: a layer that is left out, or -1.
         boxes, q, code, colour: from ``draw_stack``.
-        background, target: [h w * 3] float32, pixel by pixel.
+        background: [h w * 3] float32, pixel by pixel.
         samples: samples a pixel along each axis.
-        span: pixels that any of the boxes touches: first row, last row, first column, last column.
-        outside: squared sum of the pixels outside it.
-        residual: [n + 1 h w * 3] float32: entries k + 1 .. n are filled within ``span``, and hold the empty canvas minus the
-            target outside it.
-        total: [n + 1] float64, entries k + 1 .. n filled.
+        residual: [h w * 3] float32, the canvas minus a target, changed.
+
+    Returns:
+        How much the residual's squared sum changes.
     """
-    slots = len(boxes)
-    scale = np.float32(1.0 / (samples * samples))
-    for m in range(k + 1, slots + 1):
-        subtract_target(background, target, m, span, residual)
-        for j in range(m):
-            if j == k:
+    scale, two = np.float32(1.0 / (samples * samples)), np.float32(2.0)
+    total = 0.0
+    for r in range(boxes[j, 0], boxes[j, 1] + 1):
+        row = r // samples
+        for c in range(boxes[j, 2], boxes[j, 3] + 1):
+            if code[j, r, c] < 0:
                 continue
-            for r in range(boxes[j, 0], boxes[j, 1] + 1):
-                row = r // samples
-                for c in range(boxes[j, 2], boxes[j, 3] + 1):
-                    if code[j, r, c] < 0:
-                        continue
-                    hidden = False
-                    for o in range(m):
-                        if o != k and o != j and covers(boxes, code, o, r, c):
-                            if q[o, r, c] > q[j, r, c] or (q[o, r, c] == q[j, r, c] and o < j):
-                                hidden = True
-                    if not hidden:
-                        column = 3 * (c // samples)
-                        for i in range(3):
-                            residual[m, row, column + i] += scale * (colour[j, r, c, i] - background[row, column + i])
-        total[m] = outside + squared_sum(residual, m, span[0], span[1], span[2], span[3])
+            behind, behind_q = -1, np.float32(0.0)
+            for o in range(j):
+                if o != without and covers(boxes, code, o, r, c) and q[o, r, c] > behind_q:
+                    behind, behind_q = o, q[o, r, c]
+            if behind_q >= q[j, r, c]:
+                continue
+            column = 3 * (c // samples)
+            for i in range(3):
+                old = colour[behind, r, c, i] if behind >= 0 else background[row, column + i]
+                d, rest = scale * (colour[j, r, c, i] - old), residual[row, column + i]
+                residual[row, column + i] = rest + d
+                total += d * (d + two * rest)
+    return total
 
 
 @inlined
-def replaced_errors(k, box, layer, boxes, q, code, colour, background, samples, residual, total, change, errors):
+def replaced_errors(k, box, layer, boxes, q, code, colour, background, target, samples, span, residual, total, change, errors):
     """Squared errors of the prefixes with slot k replaced by another layer.
 
     Args:
@@ -213,45 +211,51 @@ def replaced_errors(k, box, layer, boxes, q, code, colour, background, samples, 
         box: where the replacement may cover samples.
         layer: which layer of q, code and colour it is.
         boxes, q, code, colour: from ``draw_stack``, with the replacement's layer appended.
-        background: [h w * 3] float32, pixel by pixel.
+        background, target: [h w * 3] float32, pixel by pixel.
         samples: samples a pixel along each axis.
-        residual, total: from ``residuals_without``.
-        change: [n + 1 h w * 3] float32 scratch.
+        span: pixels outside which every canvas shows the background: first row, last row, first column, last column.
+        residual: [n + 1 h w * 3] float32: canvases without slot k minus the target, within ``span``.
+        total: [n + 1] float64: their squared sums.
+        change: [n + 1 4] float64 scratch.
         errors: [n + 1] float32, filled.
     """
     slots = len(boxes)
-    scale = np.float32(1.0 / (samples * samples))
+    scale = 1.0 / (samples * samples)
     for m in range(slots + 1):
-        errors[m] = total[m] if m > k else 0.0
-    if box[1] < box[0]:
-        return
-    row_first, row_last = box[0] // samples, box[1] // samples
-    column_first, column_last = box[2] // samples, box[3] // samples
-    for m in range(k + 1, slots + 1):
-        for r in range(row_first, row_last + 1):
-            for x in range(3 * column_first, 3 * column_last + 3):
-                change[m, r, x] = 0.0
-    for r in range(box[0], box[1] + 1):
-        row = r // samples
-        for c in range(box[2], box[3] + 1):
-            if code[layer, r, c] < 0:
-                continue
-            column = 3 * (c // samples)
-            new_q = q[layer, r, c]
-            red, green, blue = background[row, column], background[row, column + 1], background[row, column + 2]
-            behind_q = np.float32(0.0)
-            for m in range(slots):
-                if m != k and covers(boxes, code, m, r, c) and q[m, r, c] > behind_q:
-                    behind_q = q[m, r, c]
-                    red, green, blue = colour[m, r, c, 0], colour[m, r, c, 1], colour[m, r, c, 2]
-                if behind_q >= new_q:
-                    break
-                if m >= k:
-                    change[m + 1, row, column] += scale * (colour[layer, r, c, 0] - red)
-                    change[m + 1, row, column + 1] += scale * (colour[layer, r, c, 1] - green)
-                    change[m + 1, row, column + 2] += scale * (colour[layer, r, c, 2] - blue)
-    for m in range(k + 1, slots + 1):
-        errors[m] += squared_change(change, residual, m, row_first, row_last, column_first, column_last)
+        change[m, 3] = total[m] if m > k else 0.0
+    for row in range(box[0] // samples, box[1] // samples + 1 if box[1] >= box[0] else 0):
+        for pixel in range(box[2] // samples, box[3] // samples + 1):
+            column, seen = 3 * pixel, False
+            for r in range(max(row * samples, box[0]), min(row * samples + samples - 1, box[1]) + 1):
+                for c in range(max(pixel * samples, box[2]), min(pixel * samples + samples - 1, box[3]) + 1):
+                    if code[layer, r, c] < 0:
+                        continue
+                    if not seen:
+                        seen = True
+                        for m in range(k + 1, slots + 1):
+                            change[m, 0] = change[m, 1] = change[m, 2] = 0.0
+                    new_q = q[layer, r, c]
+                    red, green, blue = background[row, column], background[row, column + 1], background[row, column + 2]
+                    behind_q = np.float32(0.0)
+                    for m in range(slots):
+                        if m != k and covers(boxes, code, m, r, c) and q[m, r, c] > behind_q:
+                            behind_q = q[m, r, c]
+                            red, green, blue = colour[m, r, c, 0], colour[m, r, c, 1], colour[m, r, c, 2]
+                        if behind_q >= new_q:
+                            break
+                        if m >= k:
+                            change[m + 1, 0] += colour[layer, r, c, 0] - red
+                            change[m + 1, 1] += colour[layer, r, c, 1] - green
+                            change[m + 1, 2] += colour[layer, r, c, 2] - blue
+            if seen:
+                inside = span[0] <= row <= span[1] and span[2] <= pixel <= span[3]
+                for m in range(k + 1, slots + 1):
+                    for i in range(3):
+                        at, d = column + i, scale * change[m, i]
+                        rest = residual[m, row, at] if inside else background[row, at] - target[row, at]
+                        change[m, 3] += d * (d + 2.0 * rest)
+    for m in range(slots + 1):
+        errors[m] = change[m, 3]
 
 
 @inlined
@@ -308,21 +312,25 @@ def swap_error_pass(
         colour = np.empty((slots + 1, hs, ws, 3), np.float32)
         boxes = np.empty((slots, 4), np.int64)
         residual = np.empty((slots + 1, height, 3 * width), np.float32)
-        change = np.empty((slots + 1, height, 3 * width), np.float32)
-        total = np.empty(slots + 1)
-        whole = (0, height - 1, 0, width - 1)
+        grown = np.empty((height, 3 * width), np.float32)
+        change = np.empty((slots + 1, 4))
+        total = np.zeros(slots + 1)
         for b in range(worker, batch, workers):
             cam = scaled_camera(camera[b], samples)
             draw_stack(meshes, class_ids[b], T_camera_object[b], present[b], light[b], cam, scratch, q, code, colour, boxes)
             behind, wanted = background[b].reshape(height, 3 * width), target[b].reshape(height, 3 * width)
             r_first, r_last, c_first, c_last = covered(boxes)
             span = (r_first // samples, r_last // samples, c_first // samples, c_last // samples)
-            for m in range(1, slots + 1):
-                subtract_target(behind, wanted, m, whole, residual)
-            outside = squared_sum(residual, slots, 0, height - 1, 0, width - 1)
-            outside -= squared_sum(residual, slots, span[0], span[1], span[2], span[3])
+            # the canvas of the slots before k, minus the target, and its squared sum
+            fill_residual(behind, wanted, span, grown)
+            grown_total = squared_sum(behind, wanted)
             for k in range(slots):
-                residuals_without(k, boxes, q, code, colour, behind, wanted, samples, span, outside, residual, total)
+                copy_residual(grown, span, residual[k + 1])
+                total[k + 1] = grown_total
+                for j in range(k + 1, slots):
+                    copy_residual(residual[j], span, residual[j + 1])
+                    more = add_layer(j, k, boxes, q, code, colour, behind, samples, residual[j + 1])
+                    total[j + 1] = total[j] + more
                 for a in range(other_class_ids.shape[2]):
                     other, T, other_light = other_class_ids[b, k, a], T_other[b, k, a], light_other[b, k, a]
                     box, layer = (0, -1, 0, -1), slots
@@ -331,5 +339,21 @@ def swap_error_pass(
                             box, layer = (boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3]), k
                     if other_present[b, k, a] and layer == slots:
                         box = draw_shaded(meshes, other, T, other_light, cam, scratch, q[slots], code[slots], colour[slots])
-                    error = errors[b, k, a]
-                    replaced_errors(k, box, layer, boxes, q, code, colour, behind, samples, residual, total, change, error)
+                    replaced_errors(
+                        k,
+                        box,
+                        layer,
+                        boxes,
+                        q,
+                        code,
+                        colour,
+                        behind,
+                        wanted,
+                        samples,
+                        span,
+                        residual,
+                        total,
+                        change,
+                        errors[b, k, a],
+                    )
+                grown_total += add_layer(k, -1, boxes, q, code, colour, behind, samples, grown)
