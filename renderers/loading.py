@@ -48,6 +48,8 @@ class BackendOptions:
     """callable: the Python function that draws, as FILE.py:NAME or MODULE:NAME."""
     command: str | None = None
     """callable: the program that draws, with its arguments."""
+    variant: str = "scalar_rgb"
+    """mitsuba, mitsuba-path: how Mitsuba computes; llvm_ad_rgb is faster and needs the LLVM library, cuda_ad_rgb needs a GPU."""
     surroundings: str | None = None
     """mujoco: an MJCF file, a robot or a table for example, that stands around the objects."""
     workers: int = 0
@@ -155,7 +157,7 @@ def _load_plain(
 
         return Open3DRenderer(catalogue, samples_per_axis)
     make = painter_factory(name, catalogue, options)
-    painter = WorkerPool(make, options.workers, options.timeout_s) if options.workers else make()
+    painter: PicturePainter = WorkerPool(make, options.workers, options.timeout_s) if options.workers else make()
     whole = name == "mitsuba-path"
     return (WholePictureRenderer if whole else PictureRenderer)(painter, catalogue, samples_per_axis, name=name)
 
@@ -169,7 +171,7 @@ def painter_factory(name: str, catalogue: Catalogue, options: BackendOptions) ->
     if name in ("mitsuba", "mitsuba-path"):
         from renderers.mitsuba import MitsubaPainter
 
-        return functools.partial(MitsubaPainter, catalogue, "lambert" if name == "mitsuba" else "path")
+        return functools.partial(MitsubaPainter, catalogue, "lambert" if name == "mitsuba" else "path", options.variant)
     if name == "pybullet":
         from renderers.pybullet import PyBulletPainter
 

@@ -25,7 +25,16 @@ import torch
 from jaxtyping import Float, Int
 
 from inverse_graphics.types import Catalogue, Mesh
-from renderers.mitsuba_scenes import bare_mesh, coloured_mesh, import_mitsuba, is_scalar, lights, make_scene, use_variant
+from renderers.mitsuba_scenes import (
+    bare_mesh,
+    coloured_mesh,
+    import_mitsuba,
+    is_scalar,
+    lights,
+    make_scene,
+    use_variant,
+    vertex_coloured,
+)
 from renderers.shading import Fragments, Instances, check_textures, pack_meshes, shade
 from renderers.shots import Picture, Shot
 
@@ -83,7 +92,8 @@ class MitsubaPainter:
         self._samples = samples
         with use_variant(self._mi, variant):
             if lighting == "path":
-                self._meshes = [coloured_mesh(self._mi, mesh) for mesh in catalogue.meshes]
+                material = vertex_coloured(self._mi)
+                self._meshes = [coloured_mesh(self._mi, mesh, material) for mesh in catalogue.meshes]
                 self._integrator = self._mi.load_dict(
                     {"type": "path", "max_depth": max_depth, "rr_depth": RUSSIAN_ROULETTE_DEPTH}
                 )

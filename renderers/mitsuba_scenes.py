@@ -91,20 +91,36 @@ def bare_mesh(mi: Any, mesh: Mesh) -> Any:
     return shape
 
 
-def coloured_mesh(mi: Any, mesh: Mesh) -> Any:
-    """A diffuse mesh; no two faces share a vertex, as colours and normals belong to corners."""
+def vertex_coloured(mi: Any) -> Any:
+    """The material of meshes without textures; one for all, as Dr.Jit traces every material of the process for each picture."""
+    return _diffuse(mi, {"type": "mesh_attribute", "name": "vertex_color"})
+
+
+def _diffuse(mi: Any, reflectance: dict[str, Any]) -> Any:
+    return mi.load_dict({"type": "twosided", "inside": {"type": "diffuse", "reflectance": reflectance}})
+
+
+def coloured_mesh(mi: Any, mesh: Mesh, material: Any) -> Any:
+    """A diffuse mesh; no two faces share a vertex, as colours and normals belong to corners.
+
+    Args:
+        mi: Mitsuba.
+        mesh: what to draw.
+        material: that of meshes without texture, see ``vertex_coloured``.
+    """
     count = 3 * len(mesh.faces)
     texture, filter_type = mesh.texture, "bilinear"
     if texture is not None and (mesh.corner_rgb != mesh.corner_rgb[0, 0]).any():
         texture, filter_type = bake_colours(mesh), "nearest"
     elif texture is not None:
         texture = dataclasses.replace(texture, rgb=texture.rgb * mesh.corner_rgb[0, 0])
-    reflectance: dict[str, Any] = {"type": "mesh_attribute", "name": "vertex_color"}
     if texture is not None:
         bitmap = mi.Bitmap(np.ascontiguousarray(texture.rgb, np.float32))
-        reflectance = {"type": "bitmap", "bitmap": bitmap, "raw": True, "filter_type": filter_type, "wrap_mode": "repeat"}
+        material = _diffuse(
+            mi, {"type": "bitmap", "bitmap": bitmap, "raw": True, "filter_type": filter_type, "wrap_mode": "repeat"}
+        )
     properties = mi.Properties()
-    properties["bsdf"] = mi.load_dict({"type": "twosided", "inside": {"type": "diffuse", "reflectance": reflectance}})
+    properties["bsdf"] = material
     uv = texture is not None
     shape = mi.Mesh(mesh.name, count, len(mesh.faces), props=properties, has_vertex_normals=True, has_vertex_texcoords=uv)
     shape.add_attribute("vertex_color", 3, mesh.corner_rgb.astype(np.float32).ravel())

@@ -67,7 +67,6 @@ class Open3DRenderer:
         self.samples_per_axis = samples_per_axis
         self.max_rays = max_rays
         self._meshes: PackedMeshes = pack_meshes(catalogue)
-        self._face_normals = _face_normals(catalogue)
         self._casters = [_ray_caster(mesh) for mesh in catalogue.meshes]
 
     def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
@@ -98,7 +97,7 @@ class Open3DRenderer:
                 ray_pass(items, first_ray, T_camera_object, camera, start_m, samples, workers(), rays)
             hits = self._cast(class_ids[items[:, 0], items[:, 1]], first_ray, rays)
             with KERNEL_LOCK:
-                fields = (self._meshes, class_ids, self._face_normals, items, first_ray, start_m, light, rays)
+                fields = (self._meshes, class_ids, items, first_ray, start_m, light, rays)
                 hit_pass(*fields, *hits, workers(), *out)
         rgb, alpha, depth_m = (from_numpy(x, batch, objects.T_world_object) for x in out)
         return Layers(rgb, alpha, depth_m, samples)
@@ -169,12 +168,6 @@ def _ray_caster(mesh: Mesh) -> t.geometry.RaycastingScene | None:
         Open3DTensor.from_numpy(np.ascontiguousarray(mesh.faces, np.uint32)),
     )
     return caster
-
-
-def _face_normals(catalogue: Catalogue) -> Float[np.ndarray, "f 3"]:
-    """By the order of the corners, of any length, meshes one after the other."""
-    corners_m = np.concatenate([mesh.vertices_m[mesh.faces] for mesh in catalogue.meshes]).astype(np.float64)
-    return np.cross(corners_m[:, 1] - corners_m[:, 0], corners_m[:, 2] - corners_m[:, 0]).astype(np.float32)
 
 
 def _parts(boxes: Int[np.ndarray, "b n 4"], class_ids: Int[np.ndarray, "b n"], max_rays: int) -> list[Int[np.ndarray, "m 6"]]:

@@ -124,10 +124,10 @@ def projected_boxes(scenes: SceneArrays, corners_m: Float[np.ndarray, "c 8 3"]) 
     size = np.array([scenes.width_px, scenes.height_px])
     first = np.clip(np.floor(pixels[..., :2].min(-2)) - PADDING, 0, size)
     last = np.clip(np.ceil(pixels[..., :2].max(-2)) + PADDING, 0, size)
-    crossing = near.any(-1)[..., None]
+    crossing = near.any(-1, keepdims=True)
     first, last = np.where(crossing, 0, first), np.where(crossing, size, last)
-    seen = np.asarray(scenes.present & ~near.all(-1) & (first < last).all(-1))
-    return np.where(seen[..., None], np.concatenate([first, last], -1), 0).astype(np.int64)
+    empty = ~scenes.present | near.all(-1) | np.any(first >= last, axis=-1)
+    return np.where(empty[..., None], 0, np.concatenate([first, last], -1)).astype(np.int64)
 
 
 def pack(boxes: Int[np.ndarray, "n 4"]) -> list[list[int]]:

@@ -80,7 +80,7 @@ class PictureRenderer:
         self.packed = packed
         self.has_surroundings: bool = getattr(painter, "has_surroundings", False)
         self._corners_m = bounding_corners(catalogue)
-        self._surroundings = SurroundingsCache(lambda shots: list(self._draw(shots)))
+        self._surroundings = SurroundingsCache(lambda shots: list(_draw(painter, shots)))
 
     def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
         """Draw each object alone; see ``protocols.Renderer``.  Float32, carries no gradient.
@@ -100,7 +100,7 @@ class PictureRenderer:
         shared = [(scene, slots) for scene, own in enumerate(boxes) for slots in self._groups(own)]
         limits_m = self._surroundings_depth(scenes)
         shots = [scenes.shot_of_slots(scene, slots) for scene, slots in shared]
-        for (scene, slots), picture in zip(shared, self._draw(shots), strict=True):
+        for (scene, slots), picture in zip(shared, _draw(self.painter, shots), strict=True):
             for slot in slots:
                 x0, y0, x1, y1 = boxes[scene, slot]
                 place = (scene, slot, slice(y0, y1), slice(x0, x1))
@@ -149,15 +149,6 @@ class PictureRenderer:
         if self.packed:
             return pack(boxes)
         return [[slot] for slot in np.flatnonzero(boxes[:, 2] > boxes[:, 0]).tolist()]
-
-    def _draw(self, shots: list[Shot]) -> Iterator[Picture]:
-        """Checked pictures in order, as many at once as memory allows."""
-        if not shots:
-            return
-        at_once = max(1, MAX_PICTURE_BYTES // (BYTES_PER_SAMPLE * shots[0].width_px * shots[0].height_px))
-        for first in range(0, len(shots), at_once):
-            part = shots[first : first + at_once]
-            yield from check_pictures(self.painter.name, self.painter.draw(part), part)
 
     def _draw_surroundings(self, scenes: SceneArrays) -> list[Picture]:
         """The surroundings alone as each scene's camera sees them."""
@@ -231,7 +222,7 @@ class WholePictureRenderer(PictureRenderer):
     def _images(self, wanted: _Distinct, view: View) -> Iterator[Float[Tensor, "h w 3"]]:
         """The pictures over the views' backgrounds; what shows nothing is not drawn."""
         backgrounds = _flat(view.background_rgb, 3)
-        pictures = self._draw([shot for shot in wanted.shots if len(shot.class_ids) or shot.surroundings])
+        pictures = _draw(self.painter, [shot for shot in wanted.shots if len(shot.class_ids) or shot.surroundings])
         for scene, shot in zip(wanted.scenes, wanted.shots, strict=True):
             if len(shot.class_ids) or shot.surroundings:
                 yield _over(next(pictures), backgrounds[scene], self.samples_per_axis)
@@ -264,6 +255,16 @@ class _Distinct:
             self.shots.append(self._arrays.shot(scene, ids, T, self._surroundings))
             self.scenes.append(scene)
         return self._places[key]
+
+
+def _draw(painter: PicturePainter, shots: list[Shot]) -> Iterator[Picture]:
+    """Checked pictures in order, as many at once as memory allows."""
+    if not shots:
+        return
+    at_once = max(1, MAX_PICTURE_BYTES // (BYTES_PER_SAMPLE * shots[0].width_px * shots[0].height_px))
+    for first in range(0, len(shots), at_once):
+        part = shots[first : first + at_once]
+        yield from check_pictures(painter.name, painter.draw(part), part)
 
 
 def _cut(

@@ -65,8 +65,10 @@ class Painter(Protocol):
     pickled, for example ``functools.partial(MujocoPainter, catalogue)``.
     """
 
-    name: str
-    """What users call it on the command line."""
+    @property
+    def name(self) -> str:
+        """What users call it on the command line."""
+        ...
 
     def draw(self, shots: list[Shot]) -> list[Picture]:
         """Draw pictures, one a shot."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from renderers.raster.kernels import make_corners, object_box, scaled_camera, transform_vertices
+from renderers.raster.draw_kernels import make_draw_scratch, object_box, transform_vertices
+from renderers.raster.kernels import scaled_camera
 from renderers.raster.shading_kernels import light_at, shade
 
 ROOM = 0.01
@@ -35,7 +36,7 @@ def box_pass(meshes, class_ids, T_camera_object, present, camera, samples, heigh
     slots = class_ids.shape[1]
     items = class_ids.shape[0] * slots
     for worker in prange(workers):
-        corners = make_corners(meshes)
+        scratch = make_draw_scratch(meshes)
         for item in range(worker, items, workers):
             b = item // slots
             k = item % slots
@@ -44,9 +45,8 @@ def box_pass(meshes, class_ids, T_camera_object, present, camera, samples, heigh
             if not present[b, k]:
                 continue
             cam = scaled_camera(camera[b], samples)
-            i, j = meshes.vertex_start[class_ids[b, k]], meshes.vertex_start[class_ids[b, k] + 1]
-            near, far, left, right, top, bottom = transform_vertices(meshes.vertices_m, i, j, T_camera_object[b, k], cam, corners)
-            box = object_box(left, right, top, bottom, near, far, cam[4], height, width)
+            near, far, around = transform_vertices(meshes, class_ids[b, k], T_camera_object[b, k], cam, scratch)
+            box = object_box(near, far, around, cam[4], height, width)
             boxes[b, k, 0], boxes[b, k, 1], boxes[b, k, 2], boxes[b, k, 3] = box
             # near the object, where single precision is finer
             start_m[b, k] = max(cam[4], near - ROOM * (far - near) - 1e-5 * abs(near))
@@ -83,14 +83,11 @@ def ray_pass(items, first_ray, T_camera_object, camera, start_m, samples, worker
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
-def hit_pass(
-    meshes, class_ids, face_normals, items, first_ray, start_m, light, rays, length_m, face, uv, workers, rgb, alpha, depth_m
-):
+def hit_pass(meshes, class_ids, items, first_ray, start_m, light, rays, length_m, face, uv, workers, rgb, alpha, depth_m):
     """Shade the hits of the rays of ``ray_pass``.
 
     Args:
         meshes, class_ids, items, first_ray, start_m, rays, workers: as there and in ``box_pass``.
-        face_normals: [f 3] float32: by the order of a face's corners, of any length.
         light: [b n 6] float32, see ``shading_kernels``.
         length_m: [r] float32, inf where nothing was hit.
         face: [r] uint32: face within the object's mesh.
@@ -114,8 +111,8 @@ def hit_pass(
                     if not length_m[ray] < np.inf:
                         continue
                     f = first_face + np.int64(face[ray])
-                    along = rays[ray, 3] * face_normals[f, 0] + rays[ray, 4] * face_normals[f, 1]
-                    along += rays[ray, 5] * face_normals[f, 2]
+                    along = rays[ray, 3] * meshes.planes[0, f] + rays[ray, 4] * meshes.planes[1, f]
+                    along += rays[ray, 5] * meshes.planes[2, f]
                     code = 2 * f + np.int64(along > 0)
                     if code != last:
                         red, green, blue = shade(meshes, class_id, code, uv[ray, 0], uv[ray, 1], lit)
