@@ -74,7 +74,7 @@ lock:
 	$(UV_LOCK) requirements/bootstrap.in --output-file requirements/bootstrap.txt
 	$(UV_LOCK) pyproject.toml --extra open3d --extra pytorch3d --constraint requirements/bootstrap.txt \
 	  --output-file requirements/runtime.txt
-	$(UV_LOCK) --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(UV_LOCK) --no-strip-markers --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
 	$(UV_LOCK) pyproject.toml requirements/light.in --override requirements/no-torch.in --constraint requirements/runtime.txt \
 	  --output-file requirements/light.txt
 

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from benchmarks import tasks
 from benchmarks.timing import Job, race, use_cores
 from inverse_graphics.protocols import Renderer
-from renderers import load_renderer
+from renderers import DifferenceOptions, load_renderer
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -181,7 +181,7 @@ def measure(settings: Settings, point: Point) -> Measured:
 def jobs_of(settings: Settings, point: Point) -> tuple[Renderer, tasks.Task, dict[str, Job]]:
     """A renderer, scenes, and what is to be done to them."""
     catalogue = tasks.build_catalogue(point.triangles)
-    renderer = load_renderer("raster", catalogue, settings.samples, settings.gradient, tangents="full")
+    renderer = load_renderer("raster", catalogue, settings.samples, settings.gradient, DifferenceOptions("full"))
     objects, view = tasks.sample_scenes(point.scenes, settings.objects, point.size_px, point.size_px, settings.seed)
     task = tasks.build_task(renderer, objects, view)
     return (

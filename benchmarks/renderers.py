@@ -43,7 +43,7 @@ from benchmarks.training_step import PARTS, race_training_step
 from inverse_graphics.guides import GuideSizes
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue, Objects, View, map_tensors
-from renderers import load_renderer
+from renderers import DifferenceOptions, load_renderer
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def race_large(settings: Settings, figures: Figures, pair_s: float) -> dict[str,
 def build_raster(settings: Settings, catalogue: Catalogue, samples_per_axis: int) -> Renderer:
     """Raster with gradients to all of a pose, on the settings' device."""
     name = "raster" if settings.device == "cpu" else "raster-cuda"
-    return load_renderer(name, catalogue, samples_per_axis, settings.gradient, tangents="full")
+    return load_renderer(name, catalogue, samples_per_axis, settings.gradient, DifferenceOptions("full"))
 
 
 def open3d_jobs(catalogue: Catalogue, objects: Objects, view: View) -> dict[str, Job]:

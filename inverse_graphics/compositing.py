@@ -6,12 +6,27 @@ what the exact bound over the count needs; a class alternative or a moved object
 
 from __future__ import annotations
 
+import math
+from typing import TypeVar
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inverse_graphics import stacks
 from inverse_graphics.protocols import Renderer, StackRenderer
-from inverse_graphics.types import Layers, Objects, RenderOutput, View
+from inverse_graphics.types import Layers, Objects, RenderOutput, View, map_tensors
+
+SWAP_BYTES = 2**28
+"""About what the layers of a slot's alternatives may take at a time."""
+T = TypeVar("T")
+
+
+def flatten_batch(value: T, dims: int) -> T:
+    """The first ``dims`` dimensions of every tensor of a (nested) dataclass, or of a tuple of such, as one."""
+    if isinstance(value, tuple):
+        return tuple(flatten_batch(part, dims) for part in value)  # type: ignore[return-value]
+    return map_tensors(lambda x: x.reshape(math.prod(x.shape[:dims]), *x.shape[dims:]), value)
 
 
 def upsample(image: Float[Tensor, "*b h w c"], samples_per_axis: int) -> Float[Tensor, "*b hs ws c"]:
@@ -53,7 +68,13 @@ def first_layers(layers: Layers, count: int) -> Layers:
 
 def prefix_canvases(layers: Layers, background_rgb: Float[Tensor, "*b h w 3"]) -> Float[Tensor, "*b n_plus_1 h w 3"]:
     """Images C_0..C_n of the first 0, 1, ..., n layers."""
-    slots = layers.alpha.shape[-3]
+    carries = torch.is_grad_enabled() and any(x.requires_grad for x in (layers.rgb, layers.alpha, background_rgb))
+    batch, slots = background_rgb.shape[:-3], layers.alpha.shape[-3]
+    flat_layers, flat_background = flatten_batch((layers, background_rgb), len(batch))
+    stack = None if carries else stacks.make_stack(flat_layers)
+    if stack is not None:
+        canvases = stacks.prefix_canvases(stack, flat_background, 0)
+        return canvases.to(background_rgb.dtype).reshape(*batch, slots + 1, *background_rgb.shape[-3:])
     return torch.stack([merge_depth(first_layers(layers, count), background_rgb) for count in range(slots + 1)], dim=-4)
 
 
@@ -72,7 +93,17 @@ def draw_rgb(renderer: Renderer, objects: Objects, view: View) -> Float[Tensor, 
     with torch.no_grad():
         if isinstance(renderer, StackRenderer):
             return renderer.render(objects, view).rgb
-        return merge_depth(renderer.layers(objects, view), view.background_rgb)
+        return merge_layers(renderer.layers(objects, view), view.background_rgb)
+
+
+def merge_layers(layers: Layers, background_rgb: Float[Tensor, "*b h w 3"]) -> Float[Tensor, "*b h w 3"]:
+    """``merge_depth`` without gradient, by a compiled pass where it can."""
+    flat_layers, flat_background = flatten_batch((layers, background_rgb), background_rgb.dim() - 3)
+    stack = stacks.make_stack(flat_layers)
+    if stack is None:
+        return merge_depth(layers, background_rgb).detach()
+    canvases = stacks.prefix_canvases(stack, flat_background, layers.alpha.shape[-3])
+    return canvases.to(background_rgb).reshape(background_rgb.shape)
 
 
 def swap_errors(
@@ -98,21 +129,37 @@ def swap_errors(
 
 
 def _swap_errors_of_layers(renderer: Renderer, objects: Objects, alternatives: Objects, view: View, target_rgb: Tensor) -> Tensor:
+    """As many scenes at a time as ``SWAP_BYTES`` allows."""
+    dims = objects.class_ids.dim() - 1
+    flat = flatten_batch((objects, alternatives, view, target_rgb), dims)
+    scenes, slots, count = flat[1].class_ids.shape
+    errors = target_rgb.new_zeros(scenes, slots, count, slots + 1)
+    samples = view.camera.height_px * view.camera.width_px * renderer.samples_per_axis**2
+    step = max(1, SWAP_BYTES // max(1, 20 * samples * max(count, slots)))
+    for start in range(0, scenes, step):
+        chosen = slice(start, start + step)
+        part = map_tensors(lambda x: x[chosen], flat)  # noqa: B023
+        errors[chosen] = _swap_errors_of_part(renderer, *part)
+    return errors.reshape(*alternatives.class_ids.shape, slots + 1)
+
+
+def _swap_errors_of_part(renderer: Renderer, objects: Objects, alternatives: Objects, view: View, target_rgb: Tensor) -> Tensor:
     slots, count = alternatives.class_ids.shape[-2:]
     layers = renderer.layers(objects, view)
+    stack = stacks.make_stack(layers)
     errors = target_rgb.new_zeros(*alternatives.class_ids.shape, slots + 1)
     for k in range(slots):
-        other = Objects(
-            alternatives.class_ids[..., k, :],
-            alternatives.T_world_object[..., k, :, :, :],
-            alternatives.present[..., k, :],
-        )
+        other = Objects(alternatives.class_ids[:, k], alternatives.T_world_object[:, k], alternatives.present[:, k])
         replacements = renderer.layers(other, view)
+        others = None if stack is None else stacks.make_stack(replacements)
+        if stack is not None and others is not None:
+            errors[:, k] = stacks.replacement_errors(k, stack, others, view.background_rgb, target_rgb).to(errors)
+            continue
         for a in range(count):
             swapped = replace_layer(layers, k, replacements, a)
             for m in range(k + 1, slots + 1):
                 image = merge_depth(first_layers(swapped, m), view.background_rgb)
-                errors[..., k, a, m] = (image - target_rgb).square().sum((-3, -2, -1))
+                errors[:, k, a, m] = (image - target_rgb).square().sum((-3, -2, -1))
     return errors
 
 
@@ -146,13 +193,24 @@ def winners(layers: Layers) -> tuple[Float[Tensor, "*b hs ws"], Int[Tensor, "*b 
 def render_layers(renderer: Renderer, objects: Objects, view: View) -> RenderOutput:
     """Make an image from a renderer's layers: colour from all samples, depth and ids at the pixels' centres."""
     layers = renderer.layers(objects, view)
-    centres = layers if layers.samples_per_axis == 1 else renderer.layers(objects, view, samples_per_axis=1)
+    carries = torch.is_grad_enabled() and any(x.requires_grad for x in (layers.rgb, layers.alpha, view.background_rgb))
+    rgb = (merge_depth if carries else merge_layers)(layers, view.background_rgb)
+    return add_geometry(renderer, objects, view, rgb, layers)
+
+
+def add_geometry(
+    renderer: Renderer, objects: Objects, view: View, rgb: Float[Tensor, "*b h w 3"], layers: Layers | None = None
+) -> RenderOutput:
+    """Depth, ids and visibility beside an image: at the pixels' centres, from layers, if they stand there, or from new ones."""
+    centres = layers
+    if centres is None or centres.samples_per_axis != 1:
+        centres = renderer.layers(objects, view, samples_per_axis=1)
     depth_m, object_ids = winners(centres)
     slots = torch.arange(objects.class_ids.shape[-1], device=object_ids.device)
     visible = (object_ids[..., None, :, :] == slots[:, None, None]).sum((-2, -1))
     alone = (centres.alpha >= 0.5).sum((-2, -1))
     return RenderOutput(
-        rgb=merge_depth(layers, view.background_rgb),
+        rgb=rgb,
         depth_m=depth_m,
         object_ids=object_ids,
         visible_fraction=visible / alone.clamp(min=1),

@@ -364,11 +364,12 @@ def _check(
         raise ValueError(f"tangents: expected 'planar' or 'full', got {tangents!r}; name one of these")
     if method == "gauss-newton" and not isinstance(renderer, PoseSolver):
         raise ValueError(
-            f"renderer: expected one with normal_equations for gauss-newton, got {renderer.name!r}; use method='adam' or raster"
+            f"renderer: expected one with normal_equations for gauss-newton, got {renderer.name!r}; use method='adam', or wrap it "
+            "in a FiniteDifferenceRenderer"
         )
     if method == "adam" and not renderer.is_differentiable:
         raise ValueError(
-            f"renderer: expected one whose images carry gradients, got {renderer.name!r}; wrap it in FiniteDifferenceRenderer"
+            f"renderer: expected one whose images carry gradients, got {renderer.name!r}; wrap it in a FiniteDifferenceRenderer"
         )
     if target_rgb.shape != view.background_rgb.shape:
         raise ValueError(

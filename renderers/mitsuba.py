@@ -69,7 +69,7 @@ class MitsubaPainter:
             catalogue: meshes that class ids refer to.
             lighting: "lambert" for the light of ``types.Light``, "path" for path tracing.
             variant: Mitsuba's name of how it computes, an RGB one: "scalar_rgb" needs nothing else and runs on one core,
-                "llvm_ad_rgb" is several times as fast and needs LLVM, "cuda_ad_rgb" needs a GPU.
+                "llvm_ad_rgb" needs LLVM and is faster, several times so with lambert, "cuda_ad_rgb" needs a GPU (never tried).
             samples: paths a pixel (path).
             max_depth: edges of a path from the camera on (path): 2 for direct light only, 4 for up to two interreflections.
 

@@ -19,7 +19,7 @@ from renderers.baking import bake_colours
 from renderers.errors import BackendMissingError
 from renderers.shots import Shot
 
-INSTALL_COMMAND = 'pip install "inverse-graphics[mitsuba]"'
+INSTALL_COMMAND = 'pip install "mitsuba>=3.9,<4"'
 """What users type to get Mitsuba."""
 
 OLDEST_LLVM = 19

@@ -31,7 +31,7 @@ from renderers.shots import Picture, Shot
 
 GL = Literal["egl", "osmesa"]
 
-INSTALL_COMMAND = 'pip install "inverse-graphics[mujoco]"'
+INSTALL_COMMAND = 'pip install "mujoco>=4,<5"'
 
 SYSTEM_PACKAGES: dict[GL, str] = {"egl": "libegl1 libgl1 libgl1-mesa-dri", "osmesa": "libosmesa6 libgl1"}
 """Debian packages that hold what each way to OpenGL without a screen needs."""

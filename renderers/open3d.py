@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int, UInt
 
-from inverse_graphics.compiled import drop_stale_kernels
+from inverse_graphics.compiled import KERNEL_LOCK, drop_stale_kernels, workers
 from inverse_graphics.compositing import render_layers
 from inverse_graphics.types import Catalogue, Layers, Mesh, Objects, RenderOutput, View
 from renderers import raster
 from renderers.errors import BackendMissingError
 from renderers.raster.checks import check_camera, check_objects, check_samples, check_shapes
 from renderers.raster.differences import scene_arrays
-from renderers.raster.images import KERNEL_LOCK, workers
 from renderers.raster.inputs import camera_rows, from_numpy
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.ray_kernels import box_pass, hit_pass, ray_pass
@@ -30,7 +29,7 @@ from renderers.raster.ray_kernels import box_pass, hit_pass, ray_pass
 if TYPE_CHECKING:
     from open3d import t
 
-INSTALL_COMMAND = 'pip install "inverse-graphics[open3d]"'
+INSTALL_COMMAND = 'pip install "open3d>=0.19"'
 LIBRARIES_COMMAND = "apt-get install libegl1 libgl1 libidn2-0 libudev1 libusb-1.0-0 libx11-6"
 """The system's libraries that Open3D's wheels load, though casting rays needs none of them."""
 

@@ -32,7 +32,7 @@ from renderers.errors import BackendMissingError
 from renderers.shading import check_textures
 from renderers.shots import Picture, Shot
 
-INSTALL_COMMAND = 'pip install "inverse-graphics[pybullet]"'
+INSTALL_COMMAND = 'pip install "pybullet>=3.2.7,<4"'
 """What users type to get PyBullet."""
 
 FACES_PER_SHAPE = 40_000

@@ -18,7 +18,7 @@ from benchmarks import growth, open3d_scene, pytorch3d_scene, tasks
 from benchmarks.timing import TURN_S, Times, race
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue
-from renderers import GRADIENTS, load_renderer
+from renderers import GRADIENTS, DifferenceOptions, load_renderer
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def run(script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[
 
 def small_task(width_px: int = 48, height_px: int = 32, scenes: int = 2) -> tuple[Catalogue, Renderer, tasks.Task]:
     catalogue = tasks.build_catalogue(80)
-    renderer = load_renderer("raster", catalogue, 1, tangents="full")
+    renderer = load_renderer("raster", catalogue, 1, differences=DifferenceOptions("full"))
     return catalogue, renderer, tasks.build_task(renderer, *tasks.sample_scenes(scenes, 3, width_px, height_px, seed=1))
 
 

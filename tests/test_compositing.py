@@ -17,7 +17,7 @@ from inverse_graphics.compositing import (
     upsample,
     winners,
 )
-from inverse_graphics.types import Camera, Layers, Light, Objects, RenderOutput, View
+from inverse_graphics.types import Camera, Layers, Light, Objects, RenderOutput, View, map_tensors
 
 
 def random_layers(
@@ -115,8 +115,8 @@ class StoredLayers:
         self.fine, self.coarse = fine, coarse
 
     def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
-        layers = self.coarse if samples_per_axis == 1 else self.fine
-        return first_layers(layers, objects.class_ids.shape[-1])
+        layers = first_layers(self.coarse if samples_per_axis == 1 else self.fine, objects.class_ids.shape[-1])
+        return map_tensors(lambda x: x.expand(*objects.class_ids.shape[:-1], *x.shape[-x.dim() :]), layers)
 
     def render(self, objects: Objects, view: View) -> RenderOutput:
         return render_layers(self, objects, view)

@@ -294,7 +294,7 @@ def test_settings_out_of_range() -> None:
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mitsuba", None)
-    with pytest.raises(BackendMissingError, match=r"inverse-graphics\[mitsuba\]"):
+    with pytest.raises(BackendMissingError, match='pip install "mitsuba>=3.9,<4"'):
         MitsubaPainter(catalogue_of(box()))
 
 

@@ -371,7 +371,7 @@ def test_surroundings_that_cannot_be_read(tmp_path: Path, text: str | None, reas
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(BackendMissingError, match=r'pip install "inverse-graphics\[mujoco\]"'):
+    with pytest.raises(BackendMissingError, match=r'pip install "mujoco>=4,<5"'):
         MujocoPainter(catalogue_of(box()))
 
 

@@ -173,7 +173,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
 
 def test_a_missing_package_or_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
-    with pytest.raises(BackendMissingError, match=r"pip install \"inverse-graphics\[open3d\]\""):
+    with pytest.raises(BackendMissingError, match='pip install "open3d>=0.19"'):
         Open3DRenderer(catalogue_of(box()))
 
     class WithoutX11:

@@ -169,5 +169,5 @@ def test_images(catalogue: Catalogue, painter: PyBulletPainter) -> None:
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pybullet", None)
-    with pytest.raises(BackendMissingError, match=r"inverse-graphics\[pybullet\]"):
+    with pytest.raises(BackendMissingError, match=r'pip install "pybullet'):
         PyBulletPainter(catalogue_of(box()))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -17,7 +18,7 @@ from torch import Tensor
 from inverse_graphics.compositing import prefix_images, swap_errors
 from inverse_graphics.poses import move
 from inverse_graphics.protocols import StackRenderer
-from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View, map_tensors
+from inverse_graphics.types import Catalogue, Layers, Mesh, Objects, RenderOutput, View, map_tensors
 from renderers import RasterRenderer
 from renderers.raster.meshes import pack_meshes
 from renderers.tangents import Tangents
@@ -378,3 +379,21 @@ def test_any_pose_is_drawn_without_surprise(slots: list[Any], near_m: float, sam
     assert T.grad is not None
     assert not bool(torch.isnan(T.grad).any())
     assert bool(torch.isfinite(swap_errors(renderer, objects, alternatives_of(objects), view, image.rgb.detach())).all())
+
+
+def test_a_face_of_one_colour_beside_a_smooth_one_keeps_its_colour() -> None:
+    """The colour of a face of one colour is kept from sample to sample; those between that show another face must not change it."""
+    stripes = box((0.1, 0.1, 0.1))
+    smooth = ball(0.04, 2)
+    both = Mesh(
+        name="both",
+        vertices_m=np.concatenate([stripes.vertices_m, smooth.vertices_m + np.float32([0, 0, -0.03])]),
+        faces=np.concatenate([stripes.faces, smooth.faces + len(stripes.vertices_m)]),
+        corner_rgb=np.concatenate([stripes.corner_rgb, smooth.corner_rgb]),
+        corner_normals=np.concatenate([stripes.corner_normals, smooth.corner_normals]),
+    )
+    renderer = RasterRenderer(catalogue_of(both), 1)
+    objects, view = posed([0], [[0.0, 0.0, 0.4]], [[0.3, 0.2, 0.1]]), camera_view(64, 64, 100.0)
+    layers, image = renderer.layers(objects, view), renderer.render(objects, view)
+    seen = image.object_ids >= 0
+    torch.testing.assert_close(layers.rgb[0][seen], image.rgb[seen], rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What every backend must draw, checked against closed forms and against each other."""
+"""What every backend must draw, checked against closed forms."""
 
 from __future__ import annotations
 
@@ -8,34 +8,42 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from backends import BOUNDS, WITHOUT_TEXTURES, Bounds, build
 from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed, quad, square, table_scene
+from torch import Tensor
 
 from inverse_graphics.compositing import box_filter
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue, Mesh, Objects, RenderOutput, Texture, View, map_tensors
-from renderers import RasterRenderer
-from renderers.raster.warp import WarpRasterRenderer
 
-BACKENDS = ("raster", "raster-cuda", "pytorch3d")
-"""raster-cuda on Warp's CPU device."""
 Make = Callable[..., Renderer]
 
 
-def build(name: str, catalogue: Catalogue, samples_per_axis: int = 1) -> Renderer:
-    if name == "raster":
-        return RasterRenderer(catalogue, samples_per_axis)
-    if name == "raster-cuda":
-        pytest.importorskip("warp")
-        return WarpRasterRenderer(catalogue, samples_per_axis)
-    pytest.importorskip("pytorch3d")
-    from renderers.pytorch3d import PyTorch3DRenderer
-
-    return PyTorch3DRenderer(catalogue, samples_per_axis)
+@pytest.fixture(params=BOUNDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
-@pytest.fixture(params=BACKENDS)
-def make(request: pytest.FixtureRequest) -> Make:
-    return lambda catalogue, samples_per_axis=1: build(request.param, catalogue, samples_per_axis)
+@pytest.fixture
+def make(backend: str) -> Make:
+    return lambda catalogue, samples_per_axis=1: build(backend, catalogue, samples_per_axis)
+
+
+@pytest.fixture
+def bounds(backend: str) -> Bounds:
+    return BOUNDS[backend]
+
+
+def assert_within(found: Tensor, expected: Tensor, atol: float) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+
+
+def refuses(backend: str, catalogue: Catalogue) -> bool:
+    """Whether the backend has no textures; then it says so."""
+    if backend in WITHOUT_TEXTURES:
+        with pytest.raises(ValueError, match="expected no texture"):
+            build(backend, catalogue)
+    return backend in WITHOUT_TEXTURES
 
 
 def pixel_rays(view: View) -> torch.Tensor:
@@ -78,7 +86,7 @@ def test_square_covers_exactly_its_pixels(make: Make, width: int, height: int) -
     expected = torch.zeros(height, width, dtype=torch.bool)
     expected[v0:v1, u0:u1] = True
     assert torch.equal(covered(image), expected)
-    torch.testing.assert_close(image.depth_m, depth_m * expected, rtol=0, atol=1e-5)
+    assert_within(image.depth_m, depth_m * expected, 1e-5)
     assert torch.equal(image.rgb[~expected], view.background_rgb[~expected])
 
 
@@ -112,10 +120,10 @@ def test_depth_of_a_tilted_plane(make: Make) -> None:
     expected = (normal @ objects.T_world_object[0, :3, 3]) / (pixel_rays(view) @ normal)
     hit = covered(image)
     assert hit.sum() > 200
-    torch.testing.assert_close(image.depth_m[hit], expected[hit], rtol=0, atol=1e-4)
+    assert_within(image.depth_m[hit], expected[hit], 1e-4)
 
 
-def test_sphere_silhouette_depth_and_smooth_shading(make: Make) -> None:
+def test_sphere_silhouette_depth_and_smooth_shading(make: Make, bounds: Bounds) -> None:
     view = camera_view(64, 64, 80.0, light=(0.5, -0.4, -0.7))
     centre, radius_m = torch.tensor([0.12, -0.08, 0.6]), 0.1
     image = make(catalogue_of(ball(radius_m))).render(posed([0], [centre.tolist()]), view)
@@ -127,14 +135,14 @@ def test_sphere_silhouette_depth_and_smooth_shading(make: Make) -> None:
     sure = miss_m < 0.95 * radius_m
     along = unit @ centre - (radius_m**2 - miss_m**2).clamp(min=0).sqrt()
     point = unit * along[..., None]
-    torch.testing.assert_close(image.depth_m[sure], point[..., 2][sure], rtol=0, atol=2e-3)
+    assert_within(image.depth_m[sure], point[..., 2][sure], 2e-3)
     cosine = ((point - centre) / radius_m @ view.light.direction_world).clamp(min=0)
     expected = torch.tensor([0.3, 0.5, 0.9]) * (0.3 + 0.7 * cosine)[..., None]
-    torch.testing.assert_close(image.rgb[sure], expected[sure], rtol=0, atol=0.02)
+    assert_within(image.rgb[sure], expected[sure], bounds.smooth)
 
 
 @pytest.mark.parametrize("turn_rad", [0.0, 0.5, 3.14159])
-def test_flat_shading_in_closed_form_from_both_sides(make: Make, turn_rad: float) -> None:
+def test_flat_shading_in_closed_form_from_both_sides(make: Make, bounds: Bounds, turn_rad: float) -> None:
     view = camera_view(32, 32, 40.0, light=(0.2, -0.5, -0.8))
     objects = posed([0], [[0.0, 0.0, 1.0]], [[0.0, turn_rad, 0.0]])
     image = make(catalogue_of(square(0.2))).render(objects, view)
@@ -143,10 +151,10 @@ def test_flat_shading_in_closed_form_from_both_sides(make: Make, turn_rad: float
     intensity = 0.3 + 0.7 * float((normal @ view.light.direction_world).clamp(min=0))
     expected = torch.tensor([0.5, 0.6, 0.7]) * intensity
     hit = covered(image)
-    torch.testing.assert_close(image.rgb[hit], expected.expand(int(hit.sum()), 3), rtol=0, atol=1e-4)
+    assert_within(image.rgb[hit], expected.expand(int(hit.sum()), 3), bounds.flat)
 
 
-def test_corner_colours_are_interpolated_in_perspective(make: Make) -> None:
+def test_corner_colours_are_interpolated_in_perspective(make: Make, bounds: Bounds) -> None:
     mesh = square(0.3)
     mesh.corner_rgb[:] = 0.5 + mesh.vertices_m[mesh.faces]
     view = camera_view(48, 48, 60.0, light=(0.0, 0.0, -1.0))
@@ -155,37 +163,43 @@ def test_corner_colours_are_interpolated_in_perspective(make: Make) -> None:
     T, hit = objects.T_world_object[0], covered(image)
     points_object = (pixel_rays(view) * image.depth_m[..., None] - T[:3, 3]) @ T[:3, :3]
     intensity = 0.3 + 0.7 * float(T[2, 2])
-    torch.testing.assert_close(image.rgb[hit], ((0.5 + points_object) * intensity)[hit], rtol=0, atol=2e-4)
+    assert_within(image.rgb[hit], ((0.5 + points_object) * intensity)[hit], bounds.corners)
 
 
 @pytest.mark.parametrize(
     ("rows", "columns", "low", "tiles"),
     [(8, 24, 0, 1), (2, 2, 0, 1), (5, 7, 0, 1), (1, 3, -1, 1), (4, 3, -1, 3), (3, 5, 0.3, 1.7)],
 )
-def test_texture_on_a_square_facing_the_camera(make: Make, rows: int, columns: int, low: float, tiles: float) -> None:
+def test_texture_on_a_square_facing_the_camera(
+    make: Make, bounds: Bounds, backend: str, rows: int, columns: int, low: float, tiles: float
+) -> None:
     """Coordinates run from low to low + tiles; the square covers pixels 4..27, its upper left corner is the first vertex."""
     rgb = np.random.default_rng(0).uniform(0.1, 1, (rows, columns, 3))
     uv = low + tiles * np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]])
     catalogue = catalogue_of(textured(square(0.375), uv, rgb))
+    if refuses(backend, catalogue):
+        return
     image = make(catalogue).render(posed([0], [[0.0, 0.0, 1.0]]), camera_view(32, 32, 32.0))
     share = (np.arange(24) + 0.5) / 24
     across = hats((low + tiles * share) * columns, columns)
     down = hats((1 - low - tiles * (1 - share)) * rows, rows)
     expected = torch.from_numpy(np.einsum("yr,xc,rck->yxk", down, across, rgb) * [0.5, 0.6, 0.7]).float()
-    torch.testing.assert_close(image.rgb[4:28, 4:28], expected, rtol=0, atol=2e-4)
+    assert_within(image.rgb[4:28, 4:28], expected, bounds.edges)
 
 
-def test_checker_of_which_each_texel_is_three_pixels(make: Make) -> None:
+def test_checker_of_which_each_texel_is_three_pixels(make: Make, bounds: Bounds, backend: str) -> None:
     """The middle pixel of each cell has its texel's colour; the lower left cell is red."""
     rgb = np.repeat((np.indices((8, 8)).sum(0) % 2)[..., None], 3, -1).astype(np.float64)
     rgb[-1, 0] = [1, 0, 0]
     catalogue = catalogue_of(textured(square(0.375), np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]]), rgb))
+    if refuses(backend, catalogue):
+        return
     image = make(catalogue).render(posed([0], [[0.0, 0.0, 1.0]]), camera_view(32, 32, 32.0))
     expected = torch.from_numpy(rgb * [0.5, 0.6, 0.7]).float()
-    torch.testing.assert_close(image.rgb[5:28:3, 5:28:3], expected, rtol=0, atol=2e-4)
+    assert_within(image.rgb[5:28:3, 5:28:3], expected, bounds.edges)
 
 
-def test_texture_in_perspective(make: Make) -> None:
+def test_texture_in_perspective(make: Make, bounds: Bounds, backend: str) -> None:
     """Texels on a straight line of colours, so that what lies between them is on that line."""
     row, column = np.indices((16, 16))
     rgb = np.stack([0.1 + 0.05 * column, 0.9 - 0.04 * row, np.full((16, 16), 0.5)], -1)
@@ -193,6 +207,8 @@ def test_texture_in_perspective(make: Make) -> None:
     mesh.corner_rgb[:] = 1.0
     view = camera_view(48, 48, 60.0, light=(0.0, 0.0, -1.0))
     objects = posed([0], [[0.0, 0.0, 1.0]], [[0.4, 0.9, 0.0]])
+    if refuses(backend, catalogue_of(mesh)):
+        return
     image = make(catalogue_of(mesh)).render(objects, view)
     T = objects.T_world_object[0]
     points_object = (pixel_rays(view) * image.depth_m[..., None] - T[:3, 3]) @ T[:3, :3]
@@ -200,25 +216,27 @@ def test_texture_in_perspective(make: Make) -> None:
     expected = torch.stack([0.1 + 0.05 * texel_x, 0.9 - 0.04 * texel_y, torch.full_like(texel_x, 0.5)], -1)
     between = covered(image) & (texel_x > 0) & (texel_x < 15) & (texel_y > 0) & (texel_y < 15)
     assert between.sum() > 200
-    torch.testing.assert_close(image.rgb[between], (expected * (0.3 + 0.7 * T[2, 2]))[between], rtol=0, atol=4e-4)
+    assert_within(image.rgb[between], (expected * (0.3 + 0.7 * T[2, 2]))[between], bounds.texture)
 
 
-def test_meshes_with_and_without_textures_in_one_scene(make: Make) -> None:
+def test_meshes_with_and_without_textures_in_one_scene(make: Make, bounds: Bounds, backend: str) -> None:
     uv = np.asarray([[0, 1], [0, 0], [1, 0], [1, 1]])
     red, green = (np.full(shape, colour) for shape, colour in [((2, 3, 3), [0.8, 0.1, 0.1]), ((5, 1, 3), [0.1, 0.9, 0.2])])
     plain = square(0.125)
     catalogue = catalogue_of(plain, textured(plain, uv, red), plain, textured(plain, uv, green))
+    if refuses(backend, catalogue):
+        return
     positions = [[x, 0.0, 1.0] for x in (0.375, -0.375, 0.125, -0.125)]
     image = make(catalogue).render(posed([0, 1, 2, 3], positions), camera_view(32, 16, 32.0))
     for columns, texel in [(slice(1, 7), red), (slice(9, 15), green), (slice(17, 31), np.ones((1, 1, 3)))]:
         seen = image.rgb[5:11, columns]
         expected = torch.tensor(texel[0, 0] * [0.5, 0.6, 0.7], dtype=torch.float32).expand_as(seen)
-        torch.testing.assert_close(seen, expected, rtol=0, atol=1e-4)
+        assert_within(seen, expected, bounds.flat)
 
 
 @pytest.mark.parametrize("position_m", [[0.1, -0.2, 0.7], [-0.3, 0.1, 1.6], [0.0, 0.0, 0.0]])
 @pytest.mark.parametrize("turn_rad", [0.5, 2.9])
-def test_near_light_on_a_plane_in_closed_form(make: Make, position_m: list[float], turn_rad: float) -> None:
+def test_near_light_on_a_plane_in_closed_form(make: Make, bounds: Bounds, position_m: list[float], turn_rad: float) -> None:
     """In front of the plane and behind it, on the mesh's front and back."""
     view = near_light(camera_view(32, 32, 40.0), position_m)
     objects = posed([0], [[0.02, 0.0, 1.0]], [[0.2, turn_rad, 0.0]])
@@ -231,10 +249,10 @@ def test_near_light_on_a_plane_in_closed_form(make: Make, position_m: list[float
     expected = torch.tensor([0.5, 0.6, 0.7]) * (0.3 + 0.7 * cosine.clamp(min=0))[..., None]
     hit = covered(image)
     assert hit.sum() > 50
-    torch.testing.assert_close(image.rgb[hit], expected[hit], rtol=0, atol=3e-4)
+    assert_within(image.rgb[hit], expected[hit], bounds.near_plane)
 
 
-def test_near_light_on_a_sphere_in_closed_form(make: Make) -> None:
+def test_near_light_on_a_sphere_in_closed_form(make: Make, bounds: Bounds) -> None:
     view = near_light(camera_view(48, 48, 60.0), [0.3, -0.1, 0.35])
     centre, radius_m = torch.tensor([0.06, -0.04, 0.6]), 0.15
     objects = posed([0], [centre.tolist()], [[0.4, 1.0, -0.3]])
@@ -247,10 +265,10 @@ def test_near_light_on_a_sphere_in_closed_form(make: Make) -> None:
     cosine = ((points - centre) / radius_m * torch.nn.functional.normalize(to_light, dim=-1)).sum(-1).clamp(min=0)
     assert 0.2 < (cosine[sure] > 0).float().mean() < 0.9
     expected = torch.tensor([0.3, 0.5, 0.9]) * (0.3 + 0.7 * cosine)[..., None]
-    torch.testing.assert_close(image.rgb[sure], expected[sure], rtol=0, atol=0.02)
+    assert_within(image.rgb[sure], expected[sure], bounds.near_sphere)
 
 
-def test_each_scene_has_its_own_near_light_and_a_distant_one_is_directional(make: Make) -> None:
+def test_each_scene_has_its_own_near_light_and_a_distant_one_is_directional(make: Make, bounds: Bounds) -> None:
     objects, view = table_scene(2, 3, 32, classes=2, seed=1)
     directions = torch.nn.functional.normalize(torch.tensor([[0.3, -0.4, 0.9], [-0.9, 0.2, 0.4]]), dim=-1)
     far = dataclasses.replace(view.light, direction_world=directions)
@@ -258,7 +276,7 @@ def test_each_scene_has_its_own_near_light_and_a_distant_one_is_directional(make
     renderer = make(catalogue_of(box(), ball(subdivisions=1)), 2)
     a, b = (renderer.render(objects, dataclasses.replace(view, light=light)) for light in (far, near))
     assert covered(a).sum() > 100
-    torch.testing.assert_close(a.rgb, b.rgb, rtol=0, atol=1e-3)
+    assert_within(a.rgb, b.rgb, bounds.near_far)
 
 
 @pytest.mark.parametrize("slots", [0, 2])
@@ -311,7 +329,7 @@ def test_occlusion_by_depth_and_not_by_slot(make: Make) -> None:
 
 
 @pytest.mark.parametrize("batch", [(), (4,), (2, 2)])
-def test_leading_dimensions_and_scenes_are_independent(make: Make, batch: tuple[int, ...]) -> None:
+def test_leading_dimensions_and_scenes_are_independent(make: Make, bounds: Bounds, batch: tuple[int, ...]) -> None:
     objects, view = table_scene(4, 3, 24, classes=2)
     renderer = make(catalogue_of(box(), ball(subdivisions=1)), 2)
     alone = [renderer.render(map_tensors(lambda x, i=i: x[i], objects), map_tensors(lambda x, i=i: x[i], view)) for i in range(4)]
@@ -326,17 +344,17 @@ def test_leading_dimensions_and_scenes_are_independent(make: Make, batch: tuple[
     for field in ("rgb", "depth_m", "object_ids", "visible_fraction"):
         together = getattr(shaped, field)
         expected = torch.stack([getattr(image, field) for image in alone]).reshape(together.shape)
-        torch.testing.assert_close(together, expected)
+        assert_within(together, expected, bounds.company if field == "rgb" else 1e-5)
 
 
-def test_antialiasing_is_a_box_filter_of_a_larger_image(make: Make) -> None:
+def test_antialiasing_is_a_box_filter_of_a_larger_image(make: Make, bounds: Bounds) -> None:
     objects, view = table_scene(2, 3, 24, classes=2)
     catalogue = catalogue_of(box(), ball(subdivisions=1))
     image = make(catalogue, 3).render(objects, view)
     _, large_view = table_scene(2, 3, 72, classes=2)
     large = make(catalogue, 1).render(objects, large_view)
-    torch.testing.assert_close(image.rgb, box_filter(large.rgb, 3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(image.depth_m, large.depth_m[:, 1::3, 1::3], rtol=0, atol=1e-5)
+    assert_within(image.rgb, box_filter(large.rgb, 3), bounds.company)
+    assert_within(image.depth_m, large.depth_m[:, 1::3, 1::3], 1e-5)
 
 
 def test_layers_are_premultiplied_and_empty_at_infinity(make: Make) -> None:
@@ -357,35 +375,3 @@ def test_a_class_outside_the_catalogue_is_refused(make: Make) -> None:
     renderer = make(catalogue_of(box()))
     with pytest.raises(ValueError, match="class_ids"):
         renderer.layers(posed([1], [[0.0, 0.0, 1.0]]), camera_view(8, 8, 10.0))
-
-
-@pytest.mark.parametrize("name", BACKENDS[1:])
-def test_backends_agree_on_textures_and_near_lights(name: str) -> None:
-    """A rippled texture on a ball, beside a plain box, each scene with its own light."""
-    objects, view = table_scene(3, 4, 64, classes=2, seed=3)
-    positions = torch.tensor([[0.3, -0.2, 0.3], [-0.3, 0.1, 0.4], [0.0, -0.3, 0.2]])
-    view = dataclasses.replace(view, light=dataclasses.replace(view.light, position_world=positions))
-    row, column = np.indices((16, 24)) * 2 * np.pi / [[[16]], [[24]]]
-    rgb = 0.6 + 0.4 * np.stack([np.sin(row), np.cos(column), np.sin(row + column)], -1)
-    globe = ball(subdivisions=2)
-    catalogue = catalogue_of(textured(globe, globe.vertices_m[:, :2] * 12, rgb), box())
-    image_a, image_b = build("raster", catalogue).render(objects, view), build(name, catalogue).render(objects, view)
-    shared = covered(image_a) & covered(image_b)
-    assert shared.sum() > 300
-    assert ((image_a.rgb - image_b.rgb).abs().amax(-1) < 5e-3)[shared].float().mean() >= 0.99
-
-
-@pytest.mark.parametrize("name", BACKENDS[1:])
-def test_backends_agree(name: str) -> None:
-    objects, view = table_scene(3, 4, 128, classes=2, seed=3)
-    catalogue = catalogue_of(box(), ball(subdivisions=2))
-    a, b = build("raster", catalogue), build(name, catalogue)
-    alone_a, alone_b = a.layers(objects, view).alpha > 0, b.layers(objects, view).alpha > 0
-    iou = (alone_a & alone_b).sum((-2, -1)) / (alone_a | alone_b).sum((-2, -1)).clamp(min=1)
-    assert (iou[objects.present] >= 0.98).all()
-    image_a, image_b = a.render(objects, view), b.render(objects, view)
-    shared = covered(image_a) & covered(image_b)
-    assert shared.sum() > 1000
-    assert ((image_a.depth_m - image_b.depth_m).abs()[shared] < 1e-3).float().mean() >= 0.99
-    assert (image_a.object_ids == image_b.object_ids)[shared].float().mean() >= 0.99
-    assert ((image_a.rgb - image_b.rgb).abs().amax(-1) < 5e-3).float().mean() >= 0.99

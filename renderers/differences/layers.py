@@ -25,17 +25,16 @@ MakeProbes = Callable[[Tensor], Probes]
 
 
 class DifferencedLayers(torch.autograd.Function):
-    """Layers of a black box: drawn once on the way forward, as often as the probes say on the way back."""
+    """Layers of a black box: drawn once before, as often as the probes say on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, T_world_object: Tensor, draw: DrawLayers, make_probes: MakeProbes, keep: bool) -> Any:
-        """Draw; ``keep`` the layers where the probes compare with them."""
-        with torch.no_grad():
-            layers = draw(T_world_object)
-        ctx.save_for_backward(T_world_object, *((layers.rgb, layers.alpha) if keep else ()))
+    def forward(ctx: Any, T_world_object: Tensor, drawn: Layers, draw: DrawLayers, make_probes: MakeProbes, keep: bool) -> Any:
+        """Hand on what was ``drawn`` at these poses; ``keep`` it where the probes compare with it."""
+        rgb, alpha, depth_m = drawn.rgb.clone(), drawn.alpha.clone(), drawn.depth_m.clone()
+        ctx.save_for_backward(T_world_object, *((rgb, alpha) if keep else ()))
         ctx.draw, ctx.make_probes = draw, make_probes
-        ctx.mark_non_differentiable(layers.depth_m)
-        return layers.rgb, layers.alpha, layers.depth_m, layers.samples_per_axis
+        ctx.mark_non_differentiable(depth_m)
+        return rgb, alpha, depth_m
 
     @staticmethod
     @once_differentiable
@@ -44,7 +43,7 @@ class DifferencedLayers(torch.autograd.Function):
         T_world_object, *still = ctx.saved_tensors
         grad_rgb, grad_alpha = grads[:2]
         if grad_alpha.numel() == 0:
-            return torch.zeros_like(T_world_object), None, None, None
+            return torch.zeros_like(T_world_object), None, None, None, None
         probes: Probes = ctx.make_probes(T_world_object)
         changes: list[Tensor] = []
         for chosen in chunks(len(probes), probes.sides * layer_bytes(grad_alpha)):
@@ -53,7 +52,7 @@ class DifferencedLayers(torch.autograd.Function):
             rgb, alpha = (drawn.rgb[count:], drawn.alpha[count:]) if probes.both_sides else still
             change = (drawn.rgb[:count] - rgb).mul_(grad_rgb).sum((-3, -2, -1))
             changes.append(change + (drawn.alpha[:count] - alpha).mul_(grad_alpha).sum((-2, -1)))
-        return matrix_gradient(T_world_object, probes.basis, probes.slopes(torch.cat(changes))), None, None, None
+        return matrix_gradient(T_world_object, probes.basis, probes.slopes(torch.cat(changes))), None, None, None, None
 
 
 def layer_bytes(alpha: Float[Tensor, "*b n hs ws"]) -> int:

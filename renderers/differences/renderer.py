@@ -6,14 +6,14 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inverse_graphics import compositing
+from inverse_graphics import compositing, stacks
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View, map_tensors
 from renderers.differences.groups import box_corners
@@ -21,6 +21,7 @@ from renderers.differences.images import DifferencedImages, WholeImages, draw_pr
 from renderers.differences.jacobian import layer_jacobian, sum_equations
 from renderers.differences.layers import DifferencedLayers, MakeProbes, continue_depth
 from renderers.differences.schemes import DIRECT, SCHEMES, Probes, Scheme, chunks, make_probes
+from renderers.differences.stacks import DifferencedStack
 from renderers.raster.normal_equations import NormalEquations
 from renderers.tangents import Tangents, tangent_basis, tangent_steps
 
@@ -134,13 +135,7 @@ class FiniteDifferenceRenderer:
         if not _wants_gradient(objects):
             return self.renderer.layers(objects, view, samples_per_axis)
         objects = _safe(objects)
-        rgb, alpha, depth_m, spacing = DifferencedLayers.apply(
-            objects.T_world_object,
-            self._layer_drawing(objects, view, samples_per_axis),
-            self._probing(objects, view),
-            self.scheme == "forward",
-        )
-        return Layers(rgb, alpha, continue_depth(depth_m, math.ceil(self.step_px * spacing)), spacing)
+        return self._differenced_layers(objects, view, self._draw_layers(objects, view, samples_per_axis), samples_per_axis)
 
     def render(self, objects: Objects, view: View) -> RenderOutput:
         """Draw the scene; ``rgb`` carries gradients to ``objects.T_world_object``, as those of ``layers``.
@@ -150,7 +145,10 @@ class FiniteDifferenceRenderer:
         if not _wants_gradient(objects):
             return self.renderer.render(objects, view)
         if self.differences == "layers":
-            return compositing.render_layers(self, objects, view)
+            rgb, layers = self._canvases(objects, view, objects.present.shape[-1])
+            with torch.no_grad():
+                geometry = compositing.add_geometry(self.renderer, _safe(objects), view, rgb[..., 0, :, :, :].detach(), layers)
+            return dataclasses.replace(geometry, rgb=rgb[..., 0, :, :, :])
         with torch.no_grad():
             output = self.renderer.render(_safe(objects), view)
         rgb = self._differenced(objects, view, output.rgb[..., None, :, :, :], draw_single)
@@ -158,10 +156,10 @@ class FiniteDifferenceRenderer:
 
     def prefix_images(self, objects: Objects, view: View) -> Float[Tensor, "*b n_plus_1 h w 3"]:
         """See ``compositing.prefix_images``; with gradients as ``render``."""
-        if self.differences == "layers":
-            return compositing.prefix_canvases(self.layers(objects, view), view.background_rgb)
         if not _wants_gradient(objects):
             return compositing.prefix_images(self.renderer, objects, view)
+        if self.differences == "layers":
+            return self._canvases(objects, view, 0)[0]
         with torch.no_grad():
             canvases = compositing.prefix_images(self.renderer, _safe(objects), view)
         return self._differenced(objects, view, canvases, draw_prefixes)
@@ -228,6 +226,49 @@ class FiniteDifferenceRenderer:
             draw, probes = self._layer_drawing(objects, view, None), self._probing(objects, view)(T)
             return layer_jacobian(draw, T, probes, view.background_rgb)
         return image_jacobian(self._whole(objects, view, draw_single), T, draw_single(self.renderer, objects, view))
+
+    def _canvases(self, objects: Objects, view: View, first: int) -> tuple[Tensor, Layers]:
+        """Images [*b c h w 3] of the first ``first``, ..., n layers with gradients, and those layers without.
+
+        Opaque layers are merged by compiled passes.  Soft ones, and a background that learns, go through ``compositing``.
+        """
+        objects = _safe(objects)
+        layers = self._draw_layers(objects, view, None)
+        flat_objects, flat_view = _flatten(objects, view)
+        stack = None
+        if not view.background_rgb.requires_grad:
+            stack = stacks.make_stack(compositing.flatten_batch(layers, objects.present.dim() - 1))
+        if stack is None:
+            moving = self._differenced_layers(objects, view, layers, None)
+            if first == 0:
+                return compositing.prefix_canvases(moving, view.background_rgb), layers
+            return compositing.merge_depth(moving, view.background_rgb)[..., None, :, :, :], layers
+        canvases: Any = DifferencedStack.apply(
+            flat_objects.T_world_object,
+            stack,
+            flat_view.background_rgb,
+            self._layer_drawing(flat_objects, flat_view, None),
+            self._probing(flat_objects, flat_view),
+            first,
+        )
+        canvases = canvases.to(view.background_rgb.dtype)
+        return canvases.reshape(*objects.present.shape[:-1], *canvases.shape[1:]), layers
+
+    @torch.no_grad()
+    def _draw_layers(self, objects: Objects, view: View, samples_per_axis: int | None) -> Layers:
+        return self.renderer.layers(objects, view, samples_per_axis)
+
+    def _differenced_layers(self, objects: Objects, view: View, drawn: Layers, samples_per_axis: int | None) -> Layers:
+        """The layers drawn, with gradients."""
+        rgb, alpha, depth_m = DifferencedLayers.apply(  # pyright: ignore[reportGeneralTypeIssues]
+            objects.T_world_object,
+            drawn,
+            self._layer_drawing(objects, view, samples_per_axis),
+            self._probing(objects, view),
+            self.scheme == "forward",
+        )
+        reach = math.ceil(self.step_px * drawn.samples_per_axis)
+        return Layers(rgb, alpha, continue_depth(depth_m, reach), drawn.samples_per_axis)
 
     def _layer_drawing(self, objects: Objects, view: View, samples_per_axis: int | None) -> Callable[[Tensor], Layers]:
         """Layers as a function of the poses, which may have one leading dimension more than the objects."""

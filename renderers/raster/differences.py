@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.poses import move
 from inverse_graphics.types import Objects, View
-from renderers.raster.images import KERNEL_LOCK, workers
 from renderers.raster.inputs import camera_poses, camera_rows, flatten, from_numpy, light_rows, object_lights, to_numpy
 from renderers.raster.meshes import PackedMeshes
 from renderers.raster.scene_kernels import prefix_pass

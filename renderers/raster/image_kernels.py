@@ -11,10 +11,11 @@ import numpy as np
 from numba import njit, prange
 
 from inverse_graphics.compiled import inlined
+from inverse_graphics.stack_kernels import add_scaled, covered
 from renderers.raster.border_kernels import Scene, forget, make_seen
 from renderers.raster.draw_kernels import draw_object, make_draw_scratch
 from renderers.raster.gradient_kernels import scene_gradient
-from renderers.raster.kernels import add_scaled, covered, scaled_camera
+from renderers.raster.kernels import scaled_camera
 from renderers.raster.shading_kernels import light_at, shade
 
 

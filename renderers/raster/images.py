@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.types import Objects, View
 from renderers.raster.image_kernels import gradient_pass, mask_pass, render_pass
 from renderers.raster.inputs import camera_rows, flatten, from_numpy, light_rows, to_numpy
 from renderers.raster.meshes import PackedMeshes, with_surfaces
 from renderers.raster.scene_kernels import prefix_pass
 
-KERNEL_LOCK = threading.Lock()
-"""Not every threading layer of numba may be entered from two threads at once."""
 BAND_SAMPLES = 128
 """Rows of samples that one work item draws, about."""
 SURFACE_ITEMS = 8
@@ -68,11 +65,6 @@ def make_call(meshes: PackedMeshes, objects: Objects, view: View, samples: int, 
     dims = objects.class_ids.dim() - 1
     class_ids, present = to_numpy(flatten(objects.class_ids, dims)), to_numpy(flatten(objects.present, dims))
     return Call(meshes, class_ids, present, camera_rows(view), view, samples)
-
-
-def workers() -> int:
-    """Work items of a pass: one a thread."""
-    return numba.get_num_threads()
 
 
 class RenderedImages(torch.autograd.Function):

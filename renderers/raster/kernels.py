@@ -11,24 +11,6 @@ from renderers.raster.shading_kernels import shade
 
 
 @inlined
-def covered(boxes):
-    """Samples that any layer may cover: first row, last row, first column, last column."""
-    top, bottom, left, right = np.int64(2**31), np.int64(-1), np.int64(2**31), np.int64(-1)
-    for k in range(len(boxes)):
-        if boxes[k, 1] >= boxes[k, 0]:
-            top, bottom = min(top, boxes[k, 0]), max(bottom, boxes[k, 1])
-            left, right = min(left, boxes[k, 2]), max(right, boxes[k, 3])
-    return top, bottom, left, right
-
-
-@inlined
-def add_scaled(a, scale, b, out):
-    """Fill ``out`` with a + scale * b, each [n]."""
-    for i in range(len(out)):
-        out[i] = a[i] + scale * b[i]
-
-
-@inlined
 def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code, rgb):
     """Draw one object alone and shade what it covers.
 
@@ -61,8 +43,7 @@ def draw_shaded(meshes, class_id, T, light, camera, scratch, inverse_depth, code
                 b1 = min(max(w1[r, c] * z, np.float32(0.0)), np.float32(1.0))
                 b2 = min(max(w2[r, c] * z, np.float32(0.0)), np.float32(1.0) - b1)
                 red, green, blue = shade(meshes, class_id, seen, b1, b2, lit)
-                if plain and meshes.is_plain[seen >> 1]:
-                    last = seen
+                last = seen if plain and meshes.is_plain[seen >> 1] else np.int32(-1)
             rgb[r, c, 0] = red
             rgb[r, c, 1] = green
             rgb[r, c, 2] = blue

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inverse_graphics.compiled import drop_stale_kernels
+from inverse_graphics.compiled import KERNEL_LOCK, drop_stale_kernels, workers
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.raster.checks import check_alternatives, check_image, check_objects, check_samples, check_scene
 from renderers.raster.differences import DifferencedPrefixImages, scene_arrays
-from renderers.raster.images import KERNEL_LOCK, PrefixImages, RenderedImages, Surfaces, VisibleMasks, make_call, workers
+from renderers.raster.images import PrefixImages, RenderedImages, Surfaces, VisibleMasks, make_call
 from renderers.raster.inputs import camera_poses, camera_rows, flatten, from_numpy, object_lights, to_numpy
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.normal_equations import NormalEquations, normal_equations

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from inverse_graphics.compiled import inlined
-from renderers.raster.kernels import add_scaled, draw_shaded, make_scratch, scaled_camera
+from inverse_graphics.stack_kernels import add_scaled, merge_layer
+from renderers.raster.kernels import draw_shaded, make_scratch, scaled_camera
 
 
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
@@ -51,24 +51,6 @@ def layers_pass(meshes, class_ids, T_camera_object, present, light, camera, samp
                         depth_m[b, k, r, c] = np.float32(1.0) / q[r, c]
 
 
-@inlined
-def merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, background, samples):
-    """Put one shaded layer in front of what it hides, and keep the pixels' sums over their samples up to date.
-
-    ``pixel_sum`` and ``background`` are [h w * 3], pixel by pixel.
-    """
-    for r in range(box[0], box[1] + 1):
-        row = r // samples
-        for c in range(box[2], box[3] + 1):
-            if code[r, c] >= 0 and q[r, c] > front_q[r, c]:
-                column = 3 * (c // samples)
-                for i in range(3):
-                    behind = front_rgb[r, c, i] if front_q[r, c] > 0.0 else background[row, column + i]
-                    pixel_sum[row, column + i] += colour[r, c, i] - behind
-                    front_rgb[r, c, i] = colour[r, c, i]
-                front_q[r, c] = q[r, c]
-
-
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def prefix_pass(meshes, class_ids, T_camera_object, present, light, camera, background, samples, first_prefix, workers, canvases):
     """Images of the first 0, 1, ..., n objects over the background (or only the last ones of that list).
@@ -99,7 +81,7 @@ def prefix_pass(meshes, class_ids, T_camera_object, present, light, camera, back
                 if k > 0 and present[b, k - 1]:
                     j = k - 1
                     box = draw_shaded(meshes, class_ids[b, j], T_camera_object[b, j], light[b, j], cam, scratch, q, code, colour)
-                    merge_slot(box, q, code, colour, front_q, front_rgb, pixel_sum, behind, samples)
+                    merge_layer(box, q, colour, front_q, front_rgb, pixel_sum, behind, samples)
                 if k >= first_prefix:
                     canvas = canvases[b, k - first_prefix].reshape(height, 3 * width)
                     for r in range(height):
