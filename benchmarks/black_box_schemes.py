@@ -16,9 +16,9 @@ from benchmarks.black_box_sides import (
     Figures,
     Settings,
     Variant,
-    affordable,
     disturb_upright,
     key_of,
+    scene_seconds,
     table_scenes,
     variants,
 )
@@ -97,9 +97,8 @@ def compare(one: Candidate, task: gradients.Task, reference: Float[Tensor, "b n 
     def some(count: int) -> None:
         image_gradients(renderer, map_tensors(lambda x: x[:count], task))
 
-    scenes = max(1, affordable(some, min(BATCH, len(reference)), settings.scheme_s * BATCH / len(reference)))
-    if scenes == min(BATCH, len(reference)):
-        scenes = len(reference)
+    scene_s = scene_seconds(some, min(BATCH, len(reference)), 0.2 * settings.scheme_s)
+    scenes = max(1, min(len(reference), int(settings.scheme_s / scene_s)))
     counter.reset()
     chosen = map_tensors(lambda x: x[:scenes], task)
     kept: list[Tensor] = []

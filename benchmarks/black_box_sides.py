@@ -79,16 +79,16 @@ class Settings:
     """Scenes of disturbed objects whose poses are recovered."""
     start_objects: int = 2
     """Most objects of each of them."""
-    recovery_samples: int = 4
+    recovery_samples: int = 2
     """Samples a pixel along each axis of what is fitted."""
-    target_samples: int = 8
+    target_samples: int = 4
     """Samples a pixel along each axis of the targets."""
     gauss_newton_steps: int = 15
     """Most steps of Gauss-Newton at each width of the blur."""
     adam_steps: int = 20
     """Steps of Adam at each width of the blur."""
     budget_s: float = 8.0
-    """About what recovering poses by one scheme may take: slow sides get fewer of the starts, or none."""
+    """About what recovering poses by one scheme may take: slow sides get fewer of the starts; none where one takes thrice that."""
     structure_objects: tuple[int, ...] = (1, 2, 4, 8)
     """Numbers of separate objects on screen."""
     structure_scenes: int = 4
@@ -110,8 +110,6 @@ class Settings:
             "scheme_s": 0.5,
             "reference_samples": 8,
             "starts": 4,
-            "recovery_samples": 2,
-            "target_samples": 4,
             "gauss_newton_steps": 6,
             "adam_steps": 5,
             "budget_s": 1.0,
@@ -222,8 +220,8 @@ def disturb_upright(objects: Objects, catalogue: Catalogue, shift: float, turn_d
     return replace(objects, T_world_object=move(T, torch.cat([translation + middle - turned, rotvec], -1)))
 
 
-def affordable(job: Callable[[int], object], most: int, limit_s: float) -> int:
-    """For how many scenes a job stays within a time, at most ``most``; 0 where it takes longer for one.
+def scene_seconds(job: Callable[[int], object], most: int, limit_s: float) -> float:
+    """Seconds a scene of a job: of as many scenes at once as it likely does within a time.
 
     Args:
         job: does its work for that many scenes.
@@ -231,8 +229,13 @@ def affordable(job: Callable[[int], object], most: int, limit_s: float) -> int:
         limit_s: the time.
     """
     # the fastest of a few: the first makes what is made on first use, and other processes may get in the way
-    scenes, scene_s = 1, min(clock(partial(job, 1)) for _ in range(2))
-    while scenes < most and 2 * scenes * scene_s <= limit_s:
+    scenes, fastest_s = 1, min(clock(partial(job, 1)) for _ in range(2))
+    while scenes < most and 2 * scenes * fastest_s <= limit_s:
         scenes = min(2 * scenes, most)
-        scene_s = min(scene_s, clock(partial(job, scenes)) / scenes)
-    return min(most, int(limit_s / scene_s))
+        fastest_s = min(fastest_s, clock(partial(job, scenes)) / scenes)
+    return fastest_s
+
+
+def affordable(job: Callable[[int], object], most: int, limit_s: float) -> int:
+    """For how many scenes a job likely stays within a time, from 1 to ``most``; arguments as of ``scene_seconds``."""
+    return max(1, min(most, int(limit_s / scene_seconds(job, most, limit_s))))

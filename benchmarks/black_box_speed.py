@@ -64,7 +64,7 @@ def race_sides(what: str, settings: Settings, sides: dict[str, Renderer], work: 
                 work(renderer, task.first(count))
                 bar.update()
 
-            scenes[side] = max(1, affordable(some, settings.scenes, settings.turn_s))
+            scenes[side] = affordable(some, settings.scenes, settings.turn_s)
             jobs[side] = partial(some, scenes[side])
         times = race(jobs, settings.repeats)
     figures: Figures = {}

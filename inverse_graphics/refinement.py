@@ -364,8 +364,8 @@ def _check(
         raise ValueError(f"tangents: expected 'planar' or 'full', got {tangents!r}; name one of these")
     if method == "gauss-newton" and not isinstance(renderer, PoseSolver):
         raise ValueError(
-            f"renderer: expected one with normal_equations for gauss-newton, got {renderer.name!r}; use method='adam', or wrap it "
-            "in a FiniteDifferenceRenderer"
+            f"renderer: expected one with normal_equations for gauss-newton, got {renderer.name!r}; use method='adam', or "
+            "wrap it in a FiniteDifferenceRenderer"
         )
     if method == "adam" and not renderer.is_differentiable:
         raise ValueError(

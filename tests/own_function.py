@@ -14,6 +14,8 @@ def draw(meshes: list[Any], poses: np.ndarray, camera: Any) -> tuple[np.ndarray,
     """Colours [h w 3] and z-depth [h w], infinite where there is nothing."""
     height, width = camera.height_px, camera.width_px
     rgb, depth_m = np.zeros((height, width, 3)), np.full((height, width), np.inf)
+    v, u = np.indices((height, width)) + 0.5
+    rays = np.einsum("ij,jvu->vui", np.linalg.inv(camera.K_px), np.stack([u, v, np.ones_like(u)]))
     for mesh, T_world_object in zip(meshes, poses, strict=True):
         T = camera.T_camera_world @ T_world_object
         corners_m = mesh.vertices_m[mesh.faces].astype(np.float64) @ T[:3, :3].T + T[:3, 3]
@@ -22,7 +24,7 @@ def draw(meshes: list[Any], poses: np.ndarray, camera: Any) -> tuple[np.ndarray,
             rows, columns = pixels_of(corners_m[face], camera)
             if rows.size and columns.size:
                 where = np.ix_(rows, columns)
-                part = draw_face(mesh, face, corners_m[face], T[:3, :3], camera, (rows, columns))
+                part = draw_face(mesh, face, corners_m[face], T[:3, :3], camera, rays[where])
                 nearer = part[1] < depth_m[where]
                 rgb[where] = np.where(nearer[..., None], part[0], rgb[where])
                 depth_m[where] = np.where(nearer, part[1], depth_m[where])
@@ -41,25 +43,24 @@ def pixels_of(corners_m: np.ndarray, camera: Any) -> tuple[np.ndarray, np.ndarra
 
 
 def draw_face(
-    mesh: Any, face: int, corners_m: np.ndarray, R: np.ndarray, camera: Any, pixels: tuple[np.ndarray, np.ndarray]
+    mesh: Any, face: int, corners_m: np.ndarray, R: np.ndarray, camera: Any, rays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and depths of one face at some pixels; infinite depth where it is not."""
-    v, u = np.meshgrid(pixels[0] + 0.5, pixels[1] + 0.5, indexing="ij")
-    rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(camera.K_px).T
-    weights = rays @ np.linalg.inv(corners_m)
+    """Colours and depths of one face along rays [v u 3] with z = 1; infinite depth where it is not."""
+    # einsum, not BLAS: its threads would cost more than such small products
+    weights = np.einsum("vui,ij->vuj", rays, np.linalg.inv(corners_m))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = 1 / weights.sum(-1)
     hit = (weights >= -1e-9).all(-1) & (z >= camera.near_m)
     z = np.where(hit, z, np.inf)
     share = weights * np.where(hit, z, 0)[..., None]
-    normals = share @ (mesh.corner_normals[face] @ R.T)
+    normals = np.einsum("vui,ij,kj->vuk", share, mesh.corner_normals[face], R)
     if np.linalg.det(corners_m) > 0:
         normals = -normals
     lengths = np.maximum(np.linalg.norm(normals, axis=-1), 1e-12)
     cosine = (normals * to_light(camera, rays * np.where(hit, z, 1)[..., None])).sum(-1) / lengths
-    colour = share @ mesh.corner_rgb[face]
+    colour = np.einsum("vui,ij->vuj", share, mesh.corner_rgb[face])
     if mesh.texture is not None:
-        colour = colour * texels(mesh.texture.rgb, share @ mesh.texture.corner_uv[face])
+        colour = colour * texels(mesh.texture.rgb, np.einsum("vui,ij->vuj", share, mesh.texture.corner_uv[face]))
     return colour * (camera.ambient + camera.diffuse * cosine.clip(0))[..., None], z
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -13,8 +14,26 @@ from torch import Tensor
 
 from assets import load_catalogue
 from inverse_graphics.types import Catalogue, Objects, RenderOutput, Texture, View
+from renderers.picture_checks import PicturePainter
+from renderers.pictures import PictureRenderer
+from renderers.shots import Picture, Shot
 
 OTHERS = [name for name in BOUNDS if name != "raster"]
+
+
+class Remembering:
+    """A painter whose pictures are drawn once and given twice: for layers and for images."""
+
+    def __init__(self, painter: PicturePainter) -> None:
+        self.name = painter.name
+        self.painter = painter
+        self.pictures: dict[bytes, Picture] = {}
+
+    def draw(self, shots: list[Shot]) -> list[Picture]:
+        keys = [pickle.dumps(shot) for shot in shots]
+        new = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in self.pictures}
+        self.pictures |= zip(new, self.painter.draw(list(new.values())), strict=True)
+        return [self.pictures[key] for key in keys]
 
 
 def covered(image: RenderOutput) -> Tensor:
@@ -24,6 +43,8 @@ def covered(image: RenderOutput) -> Tensor:
 def assert_alike(name: str, catalogue: Catalogue, objects: Objects, view: View, iou: float, depth_m: float, rgb: float) -> None:
     """Silhouettes of each object alone; then depth, ids and colours of the images on 99 % of the pixels that both cover."""
     a, b = build("raster", catalogue), build(name, catalogue)
+    if isinstance(b, PictureRenderer):
+        b.painter = Remembering(b.painter)
     alone_a, alone_b = a.layers(objects, view).alpha > 0, b.layers(objects, view).alpha > 0
     overlap = (alone_a & alone_b).sum((-2, -1)) / (alone_a | alone_b).sum((-2, -1)).clamp(min=1)
     assert overlap[objects.present].min() >= iou
