@@ -87,8 +87,8 @@ class Settings:
     """Most steps of Gauss-Newton at each width of the blur."""
     adam_steps: int = 20
     """Steps of Adam at each width of the blur."""
-    budget_s: float = 8.0
-    """About what recovering poses by one scheme may take: slow sides get fewer of the starts; none where one takes thrice that."""
+    budget_s: float = 6.0
+    """About what recovering poses by one scheme may take: slow sides get fewer starts, none where one takes thrice that."""
     structure_objects: tuple[int, ...] = (1, 2, 4, 8)
     """Numbers of separate objects on screen."""
     structure_scenes: int = 4

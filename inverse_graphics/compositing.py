@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inverse_graphics import stacks
-from inverse_graphics.protocols import Renderer, StackRenderer
+from inverse_graphics.protocols import ImageRenderer, Renderer, StackRenderer
 from inverse_graphics.types import Layers, Objects, RenderOutput, View, map_tensors
 
 SWAP_BYTES = 2**28
@@ -88,9 +88,18 @@ def prefix_images(renderer: Renderer, objects: Objects, view: View) -> Float[Ten
     return prefix_canvases(renderer.layers(objects, view), view.background_rgb)
 
 
+def select_batch(value: T, chosen: slice) -> T:
+    """Some along the first dimension of every tensor of a (nested) dataclass, or of a tuple of such."""
+    if isinstance(value, tuple):
+        return tuple(select_batch(part, chosen) for part in value)  # type: ignore[return-value]
+    return map_tensors(lambda x: x[chosen], value)
+
+
 def draw_rgb(renderer: Renderer, objects: Objects, view: View) -> Float[Tensor, "*b h w 3"]:
-    """Colours of ``renderer.render``, without its depth and ids where the renderer draws layers; no gradient."""
+    """Colours of ``renderer.render``, by the shortest way the renderer has; no gradient."""
     with torch.no_grad():
+        if isinstance(renderer, ImageRenderer):
+            return renderer.images(objects, view)
         if isinstance(renderer, StackRenderer):
             return renderer.render(objects, view).rgb
         return merge_layers(renderer.layers(objects, view), view.background_rgb)
@@ -131,15 +140,14 @@ def swap_errors(
 def _swap_errors_of_layers(renderer: Renderer, objects: Objects, alternatives: Objects, view: View, target_rgb: Tensor) -> Tensor:
     """As many scenes at a time as ``SWAP_BYTES`` allows."""
     dims = objects.class_ids.dim() - 1
-    flat = flatten_batch((objects, alternatives, view, target_rgb), dims)
-    scenes, slots, count = flat[1].class_ids.shape
+    stack, others, views, targets = flatten_batch((objects, alternatives, view, target_rgb), dims)
+    scenes, slots, count = others.class_ids.shape
     errors = target_rgb.new_zeros(scenes, slots, count, slots + 1)
     samples = view.camera.height_px * view.camera.width_px * renderer.samples_per_axis**2
     step = max(1, SWAP_BYTES // max(1, 20 * samples * max(count, slots)))
     for start in range(0, scenes, step):
         chosen = slice(start, start + step)
-        part = map_tensors(lambda x: x[chosen], flat)  # noqa: B023
-        errors[chosen] = _swap_errors_of_part(renderer, *part)
+        errors[chosen] = _swap_errors_of_part(renderer, *select_batch((stack, others, views, targets), chosen))
     return errors.reshape(*alternatives.class_ids.shape, slots + 1)
 
 

@@ -51,3 +51,12 @@ class StackRenderer(Renderer, Protocol):
     ) -> Float[Tensor, "*b n a n_plus_1"]:
         """See ``compositing.swap_errors``."""
         ...
+
+
+@runtime_checkable
+class ImageRenderer(Renderer, Protocol):
+    """A renderer that draws colours alone, without the depth, ids and visibility that ``render`` gives besides."""
+
+    def images(self, objects: Objects, view: View) -> Float[Tensor, "*b h w 3"]:
+        """``render(objects, view).rgb``."""
+        ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -198,7 +199,7 @@ def train(
         on_step: called after every step with the state and the step's scalars.
 
     Raises:
-        FloatingPointError: the loss or its gradient is not finite; weights and optimizer are left as before the step.
+        FloatingPointError: the loss or its gradient is not finite; weights, optimizer and generator are left as before the step.
     """
     while state.step < config.steps:
         started = time.perf_counter()
@@ -208,24 +209,36 @@ def train(
         rate = learning_rate_at(config, step)
         for group in state.optimizer.param_groups:
             group["lr"] = rate * group["ratio"]
-        loss, scalars = _loss(state, example, renderer, prior, config, objective, estimator, (step - 1) / config.steps)
-        if not math.isfinite(float(loss.detach())):
-            raise FloatingPointError(
-                f"the loss is {float(loss.detach())} at step {step} ({scalars}); lower the learning rate or check the images; "
-                "the last checkpoint is intact"
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(list(state.guide.parameters()), config.max_gradient_norm)
-        if not bool(torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"the gradient is {float(norm)} at step {step} ({scalars}); lower the learning rate or check the images; "
-                "the last checkpoint is intact"
-            )
+        with _undone_draws(state.generator):
+            loss, scalars = _loss(state, example, renderer, prior, config, objective, estimator, (step - 1) / config.steps)
+            if not math.isfinite(float(loss.detach())):
+                raise FloatingPointError(
+                    f"the loss is {float(loss.detach())} at step {step} ({scalars}); lower the learning rate or check the images; "
+                    "the last checkpoint is intact"
+                )
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(list(state.guide.parameters()), config.max_gradient_norm)
+            if not bool(torch.isfinite(norm)):
+                raise FloatingPointError(
+                    f"the gradient is {float(norm)} at step {step} ({scalars}); lower the learning rate or check the images; "
+                    "the last checkpoint is intact"
+                )
         state.optimizer.step()
         state.step = step
         scalars |= {"loss": float(loss.detach()), "gradient norm": float(norm), "learning rate": rate, "waiting s": waited_s}
         on_step(state, scalars)
+
+
+@contextmanager
+def _undone_draws(generator: torch.Generator) -> Iterator[None]:
+    """Where a step fails the generator is as before it too, so that a resumed run makes the same draws."""
+    before = generator.get_state()
+    try:
+        yield
+    except BaseException:
+        generator.set_state(before)
+        raise
 
 
 def _loss(

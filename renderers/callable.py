@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class FunctionPainter:
             name: what users call it.
 
         Raises:
-            ValueError: there is no such function.
+            ValueError: there is no such function, or its file cannot be run.
         """
         self.name = name
         self.catalogue = catalogue
@@ -55,10 +56,11 @@ class FunctionPainter:
         self._check = SilhouetteCheck(name, catalogue)
 
     def draw(self, shots: list[Shot]) -> list[Picture]:
-        """Draw pictures, one a shot; see ``Painter.draw``.  What the function raises comes through.
+        """Draw pictures, one a shot; see ``Painter.draw``.
 
         Raises:
-            PainterError: the function returned what cannot be used, or draws a class elsewhere than the rasteriser does.
+            PainterError: the function raised an exception (the error's cause), returned what cannot be used, or draws a class
+                elsewhere than the rasteriser does.
         """
         self._check.check(shots, self._raw)
         return [finish(raw, shot, self._raster) for raw, shot in zip(self._raw(shots), shots, strict=True)]
@@ -68,7 +70,14 @@ class FunctionPainter:
 
     def _call(self, shot: Shot, where: str) -> RawPicture:
         """One call of the function."""
-        answer = self._function([self.catalogue.meshes[i] for i in shot.class_ids], shot.T_world_object, shot)
+        try:
+            answer = self._function([self.catalogue.meshes[i] for i in shot.class_ids], shot.T_world_object, shot)
+        except Exception as error:  # whatever a user's function raises
+            classes = ", ".join(self.catalogue.meshes[i].name for i in shot.class_ids)
+            raise PainterError(
+                f"{where}: expected an image of {classes or 'nothing'} ({shot.width_px} x {shot.height_px} px), the function "
+                f"raised {_told(error)}; mend the function"
+            ) from error
         if not isinstance(answer, tuple):
             return raw_picture(where, np.asarray(answer), None, shot)
         if len(answer) != 2:
@@ -87,7 +96,8 @@ def load_function(where: str) -> Callable[..., Any]:
         where: "path/to/file.py:name" or "package.module:name".
 
     Raises:
-        ValueError: the text has another form, there is no such file or module, or it has no such function.
+        ValueError: the text has another form, there is no such file or module, the file raises an exception, or it has no such
+            function.
     """
     source, separator, name = where.rpartition(":")
     if not (separator and source and name):
@@ -111,8 +121,18 @@ def _load_file(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a user's file raises
+        raise ValueError(f"function: expected a Python file that can be run, {path} raised {_told(error)}; mend it") from error
     return module
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line: its type, its text, and where it came from."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} (line {place.lineno} of {place.filename})"
 
 
 def _load_module(name: str) -> Any:

@@ -125,7 +125,8 @@ class Open3DRenderer:
             caster = self._casters[class_id]
             if caster is None:
                 continue
-            hits = caster.cast_rays(Open3DTensor.from_numpy(rays[start:end]), nthreads=workers())
+            with KERNEL_LOCK:  # the first cast finishes the tree, which two threads must not do at once
+                hits = caster.cast_rays(Open3DTensor.from_numpy(rays[start:end]), nthreads=workers())
             length_m[start:end] = hits["t_hit"].numpy()
             face[start:end] = hits["primitive_ids"].numpy()
             uv[start:end] = hits["primitive_uvs"].numpy()

@@ -5,8 +5,8 @@ Neither carries gradients; wrap them in finite differences.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inverse_graphics.compositing import box_filter, render_layers, upsample
+from inverse_graphics.compositing import add_geometry, box_filter, render_layers, upsample
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.packing import SceneArrays, bounding_corners, pack, projected_boxes, scene_arrays
 from renderers.picture_checks import PainterError as PainterError
@@ -38,6 +38,8 @@ class PictureRenderer:
 
     Objects of a scene whose projected boxes do not touch share a picture, and all pictures of a call are asked for at once.  A
     painter whose objects light or shade each other at a distance draws true layers only with ``packed=False``.
+
+    Threads may share a renderer: its painter draws for one after the other.
 
     A painter may have an attribute ``has_surroundings``: True says that it draws fixed surroundings where a shot asks for them.
     Layers are then empty where the surroundings are nearer; ``with_surroundings`` puts their picture behind the objects.
@@ -80,7 +82,8 @@ class PictureRenderer:
         self.packed = packed
         self.has_surroundings: bool = getattr(painter, "has_surroundings", False)
         self._corners_m = bounding_corners(catalogue)
-        self._surroundings = SurroundingsCache(lambda shots: list(_draw(painter, shots)))
+        self._lock = threading.Lock()
+        self._surroundings = SurroundingsCache(lambda shots: list(self._draw(shots)))
 
     def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
         """Draw each object alone; see ``protocols.Renderer``.  Float32, carries no gradient.
@@ -100,7 +103,7 @@ class PictureRenderer:
         shared = [(scene, slots) for scene, own in enumerate(boxes) for slots in self._groups(own)]
         limits_m = self._surroundings_depth(scenes)
         shots = [scenes.shot_of_slots(scene, slots) for scene, slots in shared]
-        for (scene, slots), picture in zip(shared, _draw(self.painter, shots), strict=True):
+        for (scene, slots), picture in zip(shared, self._draw(shots), strict=True):
             for slot in slots:
                 x0, y0, x1, y1 = boxes[scene, slot]
                 place = (scene, slot, slice(y0, y1), slice(x0, x1))
@@ -150,6 +153,17 @@ class PictureRenderer:
             return pack(boxes)
         return [[slot] for slot in np.flatnonzero(boxes[:, 2] > boxes[:, 0]).tolist()]
 
+    def _draw(self, shots: list[Shot]) -> Iterator[Picture]:
+        """Checked pictures in order, as many at once as memory allows; the painter is never asked by two threads at once."""
+        if not shots:
+            return
+        at_once = max(1, MAX_PICTURE_BYTES // (BYTES_PER_SAMPLE * shots[0].width_px * shots[0].height_px))
+        for first in range(0, len(shots), at_once):
+            part = shots[first : first + at_once]
+            with self._lock:
+                pictures = self.painter.draw(part)
+            yield from check_pictures(self.painter.name, pictures, part)
+
     def _draw_surroundings(self, scenes: SceneArrays) -> list[Picture]:
         """The surroundings alone as each scene's camera sees them."""
         nothing, nowhere = np.zeros(0, np.int64), np.zeros((0, 4, 4))
@@ -174,11 +188,11 @@ class WholePictureRenderer(PictureRenderer):
 
     def render(self, objects: Objects, view: View) -> RenderOutput:
         """Draw the scene in one picture; depth, ids and visible fractions from the layers at the pixels' centres."""
-        centres = copy.copy(self)
-        centres.samples_per_axis = 1
-        geometry = render_layers(centres, objects, view)
-        slots = objects.present.shape[-1]
-        return dataclasses.replace(geometry, rgb=self._prefixes(objects, view, slots)[..., 0, :, :, :])
+        return add_geometry(self, objects, view, self.images(objects, view))
+
+    def images(self, objects: Objects, view: View) -> Float[Tensor, "*b h w 3"]:
+        """Whole scenes, see ``protocols.ImageRenderer``."""
+        return self._prefixes(objects, view, objects.present.shape[-1])[..., 0, :, :, :]
 
     def prefix_images(self, objects: Objects, view: View) -> Float[Tensor, "*b n_plus_1 h w 3"]:
         """Pictures of the first 0, 1, ..., n objects; see ``compositing.prefix_images``.  No gradient."""
@@ -222,7 +236,7 @@ class WholePictureRenderer(PictureRenderer):
     def _images(self, wanted: _Distinct, view: View) -> Iterator[Float[Tensor, "h w 3"]]:
         """The pictures over the views' backgrounds; what shows nothing is not drawn."""
         backgrounds = _flat(view.background_rgb, 3)
-        pictures = _draw(self.painter, [shot for shot in wanted.shots if len(shot.class_ids) or shot.surroundings])
+        pictures = self._draw([shot for shot in wanted.shots if len(shot.class_ids) or shot.surroundings])
         for scene, shot in zip(wanted.scenes, wanted.shots, strict=True):
             if len(shot.class_ids) or shot.surroundings:
                 yield _over(next(pictures), backgrounds[scene], self.samples_per_axis)
@@ -255,16 +269,6 @@ class _Distinct:
             self.shots.append(self._arrays.shot(scene, ids, T, self._surroundings))
             self.scenes.append(scene)
         return self._places[key]
-
-
-def _draw(painter: PicturePainter, shots: list[Shot]) -> Iterator[Picture]:
-    """Checked pictures in order, as many at once as memory allows."""
-    if not shots:
-        return
-    at_once = max(1, MAX_PICTURE_BYTES // (BYTES_PER_SAMPLE * shots[0].width_px * shots[0].height_px))
-    for first in range(0, len(shots), at_once):
-        part = shots[first : first + at_once]
-        yield from check_pictures(painter.name, painter.draw(part), part)
 
 
 def _cut(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ MAX_CACHE_BYTES = 2**27
 
 
 class SurroundingsCache:
-    """Draws surroundings and keeps the pictures by camera and light."""
+    """Draws surroundings and keeps the pictures by camera and light; threads may share it."""
 
     def __init__(self, draw: Callable[[list[Shot]], list[Picture]], max_bytes: int = MAX_CACHE_BYTES) -> None:
         """Remember how to draw.
@@ -24,9 +25,14 @@ class SurroundingsCache:
         self._draw = draw
         self._max_bytes = max_bytes
         self._kept: OrderedDict[bytes, Picture] = OrderedDict()
+        self._lock = threading.Lock()
 
     def pictures(self, shots: list[Shot]) -> list[Picture]:
         """Pictures of shots without objects, in order; each distinct camera is drawn once."""
+        with self._lock:
+            return self._pictures(shots)
+
+    def _pictures(self, shots: list[Shot]) -> list[Picture]:
         keys = [_key(shot) for shot in shots]
         missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in self._kept}
         drawn = dict(zip(missing, self._draw(list(missing.values())), strict=True)) if missing else {}

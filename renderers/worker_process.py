@@ -32,6 +32,9 @@ THREAD_VARIABLES = (
 """Set to 1 in workers for the libraries that a painter loads; LP is Mesa's software renderer."""
 
 
+MESSAGE_S = 60.0
+"""How long a message may take to arrive once it has begun."""
+
 LEAVE_S = 1.0
 """How long an idle worker may take to end by itself."""
 
@@ -112,7 +115,7 @@ class Worker:
         """What it says, or in words what became of it: it died or it is late.  To be called when one of these is so."""
         try:
             if self.pipe.poll():
-                with self._killed_when_late():
+                with self._killed_when_late(MESSAGE_S):
                     reply: Reply = self.pipe.recv()
                 self.is_ready = self.is_idle = True
                 self.deadline = math.inf
@@ -137,9 +140,14 @@ class Worker:
         self.pipe.close()
 
     @contextlib.contextmanager
-    def _killed_when_late(self) -> Iterator[None]:
-        """Ends a process that stands still in the middle of a message, which ends the wait for the rest of it."""
-        timer = threading.Timer(max(0.0, self.deadline - time.monotonic()) if self.deadline < math.inf else 60, self.process.kill)
+    def _killed_when_late(self, least_s: float = 0.0) -> Iterator[None]:
+        """Ends a process that stands still in the middle of a message, which ends the wait for the rest of it.
+
+        Args:
+            least_s: time it has in any case: an answer that began to arrive is not late because nobody looked before.
+        """
+        left_s = self.deadline - time.monotonic() if self.deadline < math.inf else MESSAGE_S
+        timer = threading.Timer(max(least_s, left_s), self.process.kill)
         timer.daemon = True
         timer.start()
         try:

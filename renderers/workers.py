@@ -90,6 +90,7 @@ class WorkerPool:
             self._context.set_forkserver_preload(["renderers.worker_process"])
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
+        self._failure: str | None = None
         self._workers: list[Worker] = []
         self._finalizer = weakref.finalize(self, _stop, self._workers)
         self.name = ""
@@ -113,10 +114,13 @@ class WorkerPool:
 
         Raises:
             PainterError: the painter raised an exception; its traceback is in the message.  The pool can be used on.
-            WorkerError: ``attempts`` workers were lost over one shot, or before they were ready; the pool is closed.
+            WorkerError: ``attempts`` workers were lost over one shot, or before they were ready; the pool is closed, and a later
+                call, by another thread perhaps, gets the same error.
             ValueError: the pool is closed.
         """
         with self._lock:
+            if self._failure is not None:
+                raise WorkerError(self._failure)
             if not self._finalizer.alive:
                 raise ValueError("WorkerPool: expected an open pool, received a call of draw after it was closed; make another")
             pictures: dict[int, Picture] = {}
@@ -195,8 +199,7 @@ class WorkerPool:
         self._lost_in_a_row = 0 if was_ready else self._lost_in_a_row + 1
         worker.kill()
         if self._lost_in_a_row >= self._attempts:
-            self.close()
-            raise WorkerError(
+            raise self._failed(
                 f"WorkerPool: expected a worker that gets ready, {self._attempts} in a row did not, the last {what}; "
                 "make the painter in this process to see why, or raise start_timeout_s"
             )
@@ -207,15 +210,20 @@ class WorkerPool:
         """What to draw again, shot by shot, so that only the one that is to blame is tried until the attempts are used up."""
         failures = chunk.failures + 1
         if len(chunk.shots) == 1 and failures >= self._attempts:
-            self.close()
             shot = chunk.shots[0]
-            raise WorkerError(
+            raise self._failed(
                 f"WorkerPool: painter {self.name!r}, shot {chunk.first} of {count}: expected a picture, {failures} workers were "
                 f"lost over it, the last {what}; draw it in this process to see why, or raise timeout_s: classes "
                 f"{shot.class_ids.tolist()}, {shot.width_px} x {shot.height_px} px"
             )
         failures = min(failures, self._attempts - 1)
         return [_Chunk(chunk.first + i, [shot], failures) for i, shot in enumerate(chunk.shots)]
+
+    def _failed(self, message: str) -> WorkerError:
+        """Close the pool for good; the error to raise."""
+        self._failure = message
+        self.close()
+        return WorkerError(message)
 
     def _counted(self, answer: PicturesReply, chunk: _Chunk) -> list[Picture]:
         if not isinstance(answer.pictures, list) or len(answer.pictures) != len(chunk.shots):
@@ -228,6 +236,10 @@ class WorkerPool:
 
 
 def _raised(name: str, answer: RaisedReply, count: int) -> str:
+    """What a painter's exception in a worker says here: a ``PainterError`` says all that there is to say by itself."""
+    own = f"{PainterError.__name__}: "
+    if answer.what.startswith(own):
+        return answer.what.removeprefix(own)
     return (
         f"painter {name!r}: draw: expected {count} pictures, received {answer.what} in a worker; mend the painter or what it was "
         f"asked for, see its traceback:\n{answer.traceback}"

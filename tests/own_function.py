@@ -24,7 +24,7 @@ def draw(meshes: list[Any], poses: np.ndarray, camera: Any) -> tuple[np.ndarray,
             rows, columns = pixels_of(corners_m[face], camera)
             if rows.size and columns.size:
                 where = np.ix_(rows, columns)
-                part = draw_face(mesh, face, corners_m[face], T[:3, :3], camera, rays[where])
+                part = draw_face(mesh, int(face), corners_m[face], T[:3, :3], camera, rays[where])
                 nearer = part[1] < depth_m[where]
                 rgb[where] = np.where(nearer[..., None], part[0], rgb[where])
                 depth_m[where] = np.where(nearer, part[1], depth_m[where])

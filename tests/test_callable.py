@@ -379,3 +379,19 @@ def test_meshes_are_written_as_they_are(tmp_path: Path) -> None:
     assert srgb_to_linear(np.array([1.0])) == 1
     assert PictureRenderer(FunctionPainter(draw, CATALOGUE), CATALOGUE).name == "function"
     assert cast([], np.zeros((0, 4, 4)), np.zeros((3, 1)), 0.0)[2] == np.inf
+
+
+def test_what_a_function_raises_is_told_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def draw(meshes, poses, camera):\n    raise KeyError('no\\nlamp')\n")
+    message = rf"picture 0 of 2: .* an image of wedge.* \(48 x 48 px\), the function raised KeyError: .* \(line 2 of {file}\)"
+    with pytest.raises(PainterError, match=message) as error:
+        FunctionPainter(f"{file}:draw", CATALOGUE).draw(SHOTS)
+    assert isinstance(error.value.__cause__, KeyError)
+    with WorkerPool(functools.partial(FunctionPainter, f"{file}:draw", CATALOGUE), 1) as pool:
+        with pytest.raises(PainterError, match=message) as told:
+            pool.draw(SHOTS)
+    assert len(str(error.value).splitlines()) == len(str(told.value).splitlines()) == 1
+    file.write_text("import nonesuch\n")
+    with pytest.raises(ValueError, match=r"mine.py raised ModuleNotFoundError: No module named 'nonesuch' \(line 1 of"):
+        load_function(f"{file}:draw")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from renderer_scenes import box, catalogue_of, posed
+from renderer_scenes import alternatives_of, ball, box, catalogue_of, posed, table_scene
 
+from inverse_graphics import compositing
 from inverse_graphics.compositing import (
     box_filter,
     first_layers,
@@ -18,6 +19,7 @@ from inverse_graphics.compositing import (
     winners,
 )
 from inverse_graphics.types import Camera, Layers, Light, Objects, RenderOutput, View, map_tensors
+from renderers import RasterRenderer
 
 
 def random_layers(
@@ -139,6 +141,29 @@ def test_images_take_colour_from_all_samples_and_the_rest_from_the_centres() -> 
         torch.testing.assert_close(image.visible_fraction[k], seen.sum() / coarse.alpha[k].sum())
     nearest_m = coarse.depth_m.amin(0)
     torch.testing.assert_close(image.depth_m, torch.where(torch.isinf(nearest_m), 0.0, nearest_m))
+
+
+def test_swap_errors_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few scenes at a time memory allows."""
+    objects, view = table_scene(5, 2, 12, 2)
+    renderer = AnyRenderer(RasterRenderer(catalogue_of(ball(), box()), 2))
+    arguments = (objects, alternatives_of(objects, 2), view, torch.rand(5, 12, 12, 3))
+    together = swap_errors(renderer, *arguments)
+    monkeypatch.setattr(compositing, "SWAP_BYTES", 1)
+    assert torch.equal(swap_errors(renderer, *arguments), together)
+    assert together.any(dim=(1, 2, 3)).all()
+
+
+class AnyRenderer:
+    """A renderer that only draws layers."""
+
+    is_differentiable, samples_per_axis = False, 2
+
+    def __init__(self, renderer: RasterRenderer) -> None:
+        self.name, self.catalogue, self.layers = "any", renderer.catalogue, renderer.layers
+
+    def render(self, objects: Objects, view: View) -> RenderOutput:
+        return render_layers(self, objects, view)
 
 
 def test_swap_errors_are_those_of_stacks_with_a_layer_replaced() -> None:

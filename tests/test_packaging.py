@@ -72,13 +72,73 @@ def test_layers_are_kept_apart(package: str, forbidden: set[str]) -> None:
 
 
 def test_third_party_imports_are_declared() -> None:
-    """What an installed module imports is a dependency, or an optional backend."""
-    declared = {re.split(r"[<>=\[]", line)[0].lower() for line in project()["dependencies"]}
-    optional = {"open3d", "pytorch3d", "mujoco", "warp"}
-    known = {"yaml": "pyyaml", "PIL": "pillow"}
+    """What an installed module imports is a dependency, or an optional backend or what comes with one."""
+    extras = [line for lines in project()["optional-dependencies"].values() for line in lines]
+    declared = {re.split(r"[<>=\[]", line)[0].lower() for line in [*project()["dependencies"], *extras]}
+    known = {"yaml": "pyyaml", "PIL": "pillow", "pytorch3d": "easypytorch3d", "warp": "warp-lang"}
+    brought = {"drjit": "mitsuba", "OpenGL": "mujoco"}
     used = {name for package in PACKAGES for path in (ROOT / package).rglob("*.py") for name in imports(path)}
-    third_party = used - set(sys.stdlib_module_names) - set(PACKAGES) - optional
-    assert {known.get(name, name) for name in third_party} <= declared
+    third_party = used - set(sys.stdlib_module_names) - set(PACKAGES)
+    assert {brought.get(name, known.get(name, name)) for name in third_party} <= declared
+
+
+def test_the_tests_run_every_backend() -> None:
+    """What the default environment goes without is in the group that the tests install, in the extras' own words."""
+    text = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras, group = project()["optional-dependencies"], text["dependency-groups"]["dev"]
+    (everything,) = extras["backends"]
+    names = re.findall(r"[a-z0-9]+", everything.partition("[")[2])
+    assert names == sorted(set(extras) - {"backends", "gpu", "pytorch3d"})
+    installed = pins("runtime") | pins("dev")
+    for name in names:
+        (requirement,) = extras[name]
+        assert name in pins("runtime") or requirement in [line.partition(" ;")[0] for line in group]
+        assert name in installed
+
+
+def test_errors_name_the_requirements_of_the_extras() -> None:
+    """``pip install`` and what an extra asks for: it works in any environment, wherever the checkout is."""
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "renderers").rglob("*.py")))
+    said = {double or single for double, single in re.findall(r"""^INSTALL_COMMAND = (?:"(.*)"|'(.*)')$""", source, re.MULTILINE)}
+    extras = {name: lines for name, lines in project()["optional-dependencies"].items() if name != "backends"}
+    quoted = {" ".join(f'"{line}"' if re.search("[<>]", line) else line for line in lines) for lines in extras.values()}
+    assert said == {f"pip install {requirements}" for requirements in quoted}
+    table = (ROOT / "docs" / "install.md").read_text()
+    assert all(f"`{name}`" in table for name in [*extras, "backends"])
+
+
+def test_errors_name_the_system_packages_that_the_set_up_looks_for() -> None:
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "renderers").rglob("*.py")))
+    found = re.findall(r'"(?:apt-get install |)(lib[a-z0-9]+[a-z0-9. -]*)"', source)
+    named = " ".join(words for words in found if " " in words and "osmesa" not in words)
+    looked_for = (ROOT / "requirements" / "system.sh").read_text()
+    assert {"libegl1", "libgl1-mesa-dri", "mesa-vulkan-drivers", "libusb-1.0-0"} <= set(named.split())
+    assert [package for package in named.split() if f'("{package}"' not in looked_for] == []
+
+
+@pytest.mark.parametrize(("user", "apt_works"), [(1000, True), (0, False), (0, True)])
+def test_missing_system_libraries_are_installed_or_named(tmp_path: Path, user: int, apt_works: bool) -> None:
+    """Stand-ins for the interpreter that looks for libraries, for id and for apt-get."""
+    scripts = {
+        "python3": "echo libvulkan1 open3d-offscreen; echo libgl1 open3d mujoco",
+        "id": f"echo {user}",
+        "apt-get": f"echo $* >> {tmp_path}/log; {'true' if apt_works else 'false'}",
+    }
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHON": "python3"}
+    script = ["bash", str(ROOT / "requirements" / "system.sh")]
+    run = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    installed = user == 0 and apt_works
+    assert ("warning" not in run.stderr) == installed
+    if installed:
+        assert "install -y -qq --no-install-recommends libvulkan1 libgl1" in (tmp_path / "log").read_text()
+    else:
+        assert "mujoco, open3d, open3d-offscreen\n" in run.stderr
+        assert "sudo apt-get install libvulkan1 libgl1\n" in run.stderr
+        assert (tmp_path / "log").exists() == (user == 0)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -98,7 +158,11 @@ def test_locks_agree() -> None:
         shared = pins(lock).keys() & runtime.keys()
         assert {name: pins(lock)[name] for name in shared} == {name: runtime[name] for name in shared}
     assert (runtime["torch"], runtime["easypytorch3d"]) == ("2.12.1", "0.7.9.post1")
-    assert not [name for name in pins("light") if re.match("torch|triton|nvidia|open3d|easypytorch3d", name)]
+    assert not [
+        name
+        for name in pins("light")
+        if re.match("torch|triton|nvidia|open3d|easypytorch3d|mujoco|mitsuba|drjit|pybullet|pyopengl", name)
+    ]
 
 
 def test_conda_environment_has_the_pins_of_the_locks() -> None:

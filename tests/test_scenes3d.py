@@ -57,9 +57,15 @@ bound_only: {steps: 2, batch_size: 2}
 """
 
 
+def as_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the script import its neighbours."""
+    monkeypatch.setattr(sys, "path", [str(SCRIPT.parent), *sys.path])
+
+
 def start(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Run the script in this process, as ``python experiments/scenes3d.py`` does; returns its exit status."""
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments), "--device", "cpu"])
+    as_a_script(monkeypatch)
     try:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     except SystemExit as end:
@@ -247,7 +253,7 @@ BAD_SCENES = {
 }
 
 BAD_OPTIONS = {
-    "unknown renderer": (("--renderer", "opengl"), r"renderer: expected one of raster, raster-cuda, pytorch3d; got 'opengl'"),
+    "unknown renderer": (("--renderer", "opengl"), r"renderer: expected one of raster, raster-cuda, .*, callable; got 'opengl'"),
     "no held-out scenes": (("--num-eval-scenes", 0), r"--num-eval-scenes: expected at least 1"),
     "no steps": (("--steps", 0), r"steps: expected at least 1, received 0"),
     "no run to resume": (("--resume",), r"expected a run directory that holds config\.yaml, got .*run"),
@@ -295,6 +301,7 @@ def test_a_gpu_that_is_not_there_is_an_error(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--config", str(tiny), "--out", str(tmp_path / "run"), "--device", "cuda"])
+    as_a_script(monkeypatch)
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert isinstance(end.value.code, int)

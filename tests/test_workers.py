@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import multiprocessing
 import os
 import pickle
 import signal
@@ -26,6 +27,7 @@ from renderers import BackendMissingError
 from renderers.packing import scene_arrays
 from renderers.pictures import PainterError, PictureRenderer
 from renderers.shots import Picture, Shot
+from renderers.worker_process import ReadyReply, Worker
 from renderers.workers import WorkerError, WorkerPool
 
 CATALOGUE = catalogue_of(box(), ball(subdivisions=0))
@@ -119,7 +121,7 @@ def test_a_shot_that_always_kills_is_named(tmp_path: Path) -> None:
         pool.draw(SHOTS)
     assert len((tmp_path / "log").read_text().split()) == 3
     assert pool.process_ids == []
-    with pytest.raises(ValueError, match="after it was closed"):
+    with pytest.raises(WorkerError, match="shot 6 of 10.*3 workers were lost over it"):
         pool.draw(SHOTS)
 
 
@@ -195,3 +197,16 @@ def test_nothing_lingers(end: str, tmp_path: Path) -> None:
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_an_answer_that_nobody_looked_at_in_time_is_not_late() -> None:
+    """Workers get ready side by side, and the pool may hear of one long after its time was up."""
+    context = multiprocessing.get_context("forkserver")
+    worker = Worker(context, pickle.dumps(functools.partial(RayPainter, CATALOGUE)), 60.0)
+    try:
+        assert worker.pipe.poll(60)
+        worker.deadline = time.monotonic() - 1
+        assert isinstance(worker.answer(), ReadyReply)
+        assert worker.process.is_alive()
+    finally:
+        worker.kill()

@@ -49,6 +49,11 @@ class CountingRenderer:
         self._count(_scenes(objects), int(objects.count.sum()))
         return self.renderer.render(objects, view)
 
+    def images(self, objects: Objects, view: View) -> Float[Tensor, "*b h w 3"]:
+        """See ``protocols.ImageRenderer``."""
+        self._count(_scenes(objects), int(objects.count.sum()))
+        return compositing.draw_rgb(self.renderer, objects, view)
+
     def prefix_images(self, objects: Objects, view: View) -> Float[Tensor, "*b n_plus_1 h w 3"]:
         """See ``compositing.prefix_images``."""
         if self.draws_whole_images:

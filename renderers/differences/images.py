@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from inverse_graphics.compositing import prefix_images
+from inverse_graphics.compositing import draw_rgb, prefix_images
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Objects, View, map_tensors
 from renderers.differences.groups import group_apart, image_boxes, inside, touching
@@ -23,24 +23,13 @@ from renderers.differences.layers import MakeProbes
 from renderers.differences.schemes import Probes, chunks
 from renderers.tangents import matrix_gradient
 
-
-@runtime_checkable
-class ImageRenderer(Renderer, Protocol):
-    """A renderer that draws colours alone, without the depth, ids and visibility that ``render`` gives besides."""
-
-    def images(self, objects: Objects, view: View) -> Float[Tensor, "*b h w 3"]:
-        """``render(objects, view).rgb``."""
-        ...
-
-
 DrawImages = Callable[[Objects, View], Tensor]
 """Images [q c h w 3] of scenes [q]."""
 
 
 def draw_single(renderer: Renderer, objects: Objects, view: View) -> Float[Tensor, "q 1 h w 3"]:
-    """One image a scene, by the shortest way the renderer has."""
-    rgb = renderer.images(objects, view) if isinstance(renderer, ImageRenderer) else renderer.render(objects, view).rgb
-    return rgb[:, None]
+    """One image a scene."""
+    return draw_rgb(renderer, objects, view)[:, None]
 
 
 def draw_prefixes(renderer: Renderer, objects: Objects, view: View) -> Float[Tensor, "q c h w 3"]:
