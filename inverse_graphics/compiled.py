@@ -19,6 +19,8 @@ function that takes several times as long as its work.  Without allocation there
 """
 summed = njit(**_INLINED, fastmath={"reassoc"})
 """The same for long sums, whose terms may be added in another order: in a fixed one, but several at once."""
+ranked = njit(**_INLINED, fastmath={"nnan", "nsz"})
+"""The same for least and greatest values of many: several at once, and any value where one of them is no number."""
 STAMP = "kernels.sha256"
 KERNEL_LOCK = threading.Lock()
 """Not every threading layer of numba may be entered from two threads at once."""

@@ -21,7 +21,7 @@ from inverse_graphics.types import Catalogue, Layers, Mesh, Objects, RenderOutpu
 from renderers import raster
 from renderers.errors import BackendMissingError
 from renderers.raster.checks import check_camera, check_objects, check_samples, check_shapes
-from renderers.raster.differences import scene_arrays
+from renderers.raster.frames import scene_arrays
 from renderers.raster.inputs import camera_rows, from_numpy
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.ray_kernels import box_pass, hit_pass, ray_pass

@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.poses import move
 from inverse_graphics.types import Objects, View
-from renderers.raster.inputs import camera_poses, camera_rows, flatten, from_numpy, light_rows, object_lights, to_numpy
+from renderers.raster.frames import scene_arrays
+from renderers.raster.inputs import camera_rows, flatten, from_numpy, to_numpy
 from renderers.raster.meshes import PackedMeshes
 from renderers.raster.scene_kernels import prefix_pass
 from renderers.raster.stack_kernels import pose_difference_pass
@@ -82,15 +83,3 @@ class DifferencedPrefixImages(torch.autograd.Function):
             )
         slope = from_numpy(difference, batch, T) / (2 * steps)
         return matrix_gradient(T, basis, slope), None, None, None, None, None, None, None
-
-
-def scene_arrays(objects: Objects, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Class ids, T_camera_object, presence and lights, as the kernels take them."""
-    dims = objects.class_ids.dim() - 1
-    still = Objects(objects.class_ids, objects.T_world_object.detach(), objects.present)
-    return (
-        to_numpy(flatten(objects.class_ids, dims)),
-        to_numpy(camera_poses(still, view)),
-        to_numpy(flatten(objects.present, dims)),
-        light_rows(object_lights(still, view), view),
-    )

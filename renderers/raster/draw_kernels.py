@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from inverse_graphics.compiled import inlined
+from inverse_graphics.compiled import inlined, ranked
 
 TOLERANCE = np.float32(-1e-6)
 """Relative slack of the coverage test: neighbouring faces overlap by a millionth instead of leaving cracks."""
@@ -38,9 +38,9 @@ class DrawScratch(NamedTuple):
     """A worker's memory for drawing one object at a time."""
 
     corners: np.ndarray
-    """[3 max_v] float64: x, y, z of a mesh's vertices in the camera's frame (metres)."""
+    """[5 max_v] float64: x, y, z of a mesh's vertices in the camera's frame (metres), column and row where they are seen."""
     places: np.ndarray
-    """[max_v 4] int32: first column whose centre is not before a vertex, last one not after it; likewise rows."""
+    """[4 max_v] int32: first column whose centre is not before a vertex, last one not after it; likewise rows."""
     facing: np.ndarray
     """[max_f] float32: positive where a face's front is seen."""
     faces: np.ndarray
@@ -64,8 +64,8 @@ def make_draw_scratch(meshes):
         faces = max(faces, meshes.face_start[i + 1] - meshes.face_start[i])
     pending = PENDING + SMALL_FACE
     return DrawScratch(
-        np.empty((3, vertices)),
-        np.empty((vertices, 4), np.int32),
+        np.empty((5, vertices)),
+        np.empty((4, vertices), np.int32),
         np.empty(faces, np.float32),
         np.empty(faces + 1, np.int32),
         np.empty((faces + 1, 5), np.int32),
@@ -96,37 +96,52 @@ def transform_vertices(meshes, class_id, T, camera, scratch):
     Returns:
         Nearest and farthest z; first row, last row, first column and last column next to any vertex, as floats.
     """
-    vertices_m, corners, places = meshes.vertices_m, scratch.corners, scratch.places
+    by_axis, corners, places = meshes.vertices_by_axis, scratch.corners, scratch.places
     start = np.uintp(meshes.vertex_start[class_id])
-    T00, T01, T02, T03 = np.float64(T[0, 0]), np.float64(T[0, 1]), np.float64(T[0, 2]), np.float64(T[0, 3])
-    T10, T11, T12, T13 = np.float64(T[1, 0]), np.float64(T[1, 1]), np.float64(T[1, 2]), np.float64(T[1, 3])
-    T20, T21, T22, T23 = np.float64(T[2, 0]), np.float64(T[2, 1]), np.float64(T[2, 2]), np.float64(T[2, 3])
+    count = meshes.vertex_start[class_id + 1] - meshes.vertex_start[class_id]
+    # one output a loop: the compiler then sees that nothing overlaps, and does several vertices at once
+    for axis in range(3):
+        a, b = np.float64(T[axis, 0]), np.float64(T[axis, 1])
+        c, d = np.float64(T[axis, 2]), np.float64(T[axis, 3])
+        for j in range(count):
+            i = start + np.uintp(j)
+            corners[axis, j] = a * by_axis[0, i] + b * by_axis[1, i] + c * by_axis[2, i] + d
+    near, far = extremes(corners[2], count)
     fx, fy, cx, cy = camera[0], camera[1], camera[2], camera[3]
-    near, far = np.inf, -np.inf
-    left, right, top, bottom = np.inf, -np.inf, np.inf, -np.inf
-    for j in range(meshes.vertex_start[class_id + 1] - meshes.vertex_start[class_id]):
-        i = start + np.uintp(j)
-        X, Y, Z = np.float64(vertices_m[i, 0]), np.float64(vertices_m[i, 1]), np.float64(vertices_m[i, 2])
-        x = T00 * X + T01 * Y + T02 * Z + T03
-        y = T10 * X + T11 * Y + T12 * Z + T13
-        z = T20 * X + T21 * Y + T22 * Z + T23
-        inverse = 1.0 / z
-        column = clamp(fx * x * inverse + cx)
-        row = clamp(fy * y * inverse + cy)
-        corners[0, j] = x
-        corners[1, j] = y
-        corners[2, j] = z
-        places[j, 0] = np.int32(np.ceil(column - 0.5))
-        places[j, 1] = np.int32(np.floor(column - 0.5))
-        places[j, 2] = np.int32(np.ceil(row - 0.5))
-        places[j, 3] = np.int32(np.floor(row - 0.5))
-        near = z if z < near else near
-        far = z if z > far else far
-        left = column if column < left else left
-        right = column if column > right else right
-        top = row if row < top else top
-        bottom = row if row > bottom else bottom
-    return near, far, (np.ceil(top - 0.5), np.floor(bottom - 0.5), np.ceil(left - 0.5), np.floor(right - 0.5))
+    for j in range(count):
+        corners[3, j] = fx * corners[0, j] / corners[2, j] + cx
+    for j in range(count):
+        corners[4, j] = fy * corners[1, j] / corners[2, j] + cy
+    left, right = extremes(corners[3], count)
+    top, bottom = extremes(corners[4], count)
+    for axis in range(2):
+        for j in range(count):
+            places[2 * axis, j] = np.int32(np.ceil(clamp(corners[3 + axis, j]) - 0.5))
+        for j in range(count):
+            places[2 * axis + 1, j] = np.int32(np.floor(clamp(corners[3 + axis, j]) - 0.5))
+    return near, far, (first_of(top), last_of(bottom), first_of(left), last_of(right))
+
+
+@ranked
+def extremes(values, count):
+    """Least and greatest of the first ``count`` values."""
+    least, greatest = np.inf, -np.inf
+    for j in range(count):
+        least = min(least, values[j])
+        greatest = max(greatest, values[j])
+    return least, greatest
+
+
+@inlined
+def first_of(low):
+    """First sample whose centre is not before a place."""
+    return np.ceil(clamp(low) - 0.5)
+
+
+@inlined
+def last_of(high):
+    """Last sample whose centre is not after a place."""
+    return np.floor(clamp(high) - 0.5)
 
 
 @inlined
@@ -201,10 +216,10 @@ def list_areas(meshes, listed, box, near_m, crosses, scratch):
     for s in range(listed):
         face = np.uintp(scratch.faces[s])
         i, j, k = np.uintp(meshes.faces[face, 0]), np.uintp(meshes.faces[face, 1]), np.uintp(meshes.faces[face, 2])
-        c0 = max(min(places[i, 0], places[j, 0], places[k, 0]), c_first)
-        c1 = min(max(places[i, 1], places[j, 1], places[k, 1]), c_last)
-        r0 = max(min(places[i, 2], places[j, 2], places[k, 2]), r_first)
-        r1 = min(max(places[i, 3], places[j, 3], places[k, 3]), r_last)
+        c0 = max(min(places[0, i], places[0, j], places[0, k]), c_first)
+        c1 = min(max(places[1, i], places[1, j], places[1, k]), c_last)
+        r0 = max(min(places[2, i], places[2, j], places[2, k]), r_first)
+        r1 = min(max(places[3, i], places[3, j], places[3, k]), r_last)
         in_front = True
         if crosses:
             nearest = min(corners[2, i], corners[2, j], corners[2, k])

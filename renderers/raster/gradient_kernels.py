@@ -78,7 +78,7 @@ def shading_pull(scene, k, code, row, place, g, light_grad, surface, surface_gra
         scene, k, code, place, surface: as in ``push``.
         row: the face's row of ``Scene.seen``.
         g: gradient by the sample's colour, three channels.
-        light_grad: [n 5] float64, added to: gradient by the light's direction or position, ambient, diffuse.
+        light_grad: [n 6] float64, added to: gradient by the light's direction or position, ambient, diffuse.
         surface_grads: vertices [v 3], corner colours [f 3 3] and corner normals [f 3 3], float64, added to if ``surface``.
 
     Returns:
@@ -279,7 +279,7 @@ def scene_gradient(scene, images, boxes, codes, winners, rows, T_grad, light_gra
         winners: [p hs ws] int8: slot that is seen, -1 the background.
         rows: rows of samples that belong to the band; if there is one more in ``codes``, it is the next band's first.
         T_grad: [n 3 4] float64, added to.
-        light_grad: [n 5] float64, added to: by direction or position, ambient, diffuse.
+        light_grad: [n 6] float64, added to: by direction or position, ambient, diffuse.
         surface: whether to add to ``surface_grads``.
         surface_grads: vertices [v 3], corner colours [f 3 3], corner normals [f 3 3], float64.
     """

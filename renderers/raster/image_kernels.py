@@ -227,7 +227,7 @@ def gradient_pass(
         weights_depth: [b h w] float32, by depth (one sample a pixel, one prefix); empty along h where there is none.
         weights_masks: [b n h w] float32, by masks (one prefix); empty along n where there is none.
         T_grad: [b bands n 3 4] float64, zero on entry, filled.
-        light_grad: [b bands n 5] float64, zero on entry, filled: by direction or position, ambient, diffuse.
+        light_grad: [b bands n 6] float64, zero on entry, filled: by direction or position, ambient, diffuse.
         background_grad: [b h w 3] float32, zero on entry, filled; or empty [0 0 0 3].
         surface: whether the gradient of the surfaces is wanted.
         vertices_grad, rgb_grad, normals_grad: [i v 3], [i f 3 3], [i f 3 3] float64, zero on entry, filled; their sum over i is

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.types import Objects, View
 from renderers.raster.image_kernels import gradient_pass, mask_pass, render_pass
-from renderers.raster.inputs import camera_rows, flatten, from_numpy, light_rows, to_numpy
+from renderers.raster.inputs import camera_rows, flatten, from_numpy, to_numpy
 from renderers.raster.meshes import PackedMeshes, with_surfaces
 from renderers.raster.scene_kernels import prefix_pass
 
@@ -77,7 +77,7 @@ class RenderedImages(torch.autograd.Function):
         canvas = np.empty((batch, height, 3 * width), np.float32)
         depth_m = np.empty((batch, height, width), np.float32)
         ids = np.empty((batch, height, width), np.int64)
-        fields = (call.meshes, call.class_ids, to_numpy(T), call.present, light_rows(light, call.view), call.camera)
+        fields = (call.meshes, call.class_ids, to_numpy(T), call.present, to_numpy(light), call.camera)
         behind = to_numpy(background).reshape(batch, height, 3 * width)
         none = (np.empty((0, 0, 0), np.float32), np.empty((0, 0, 0), np.int64))
         counts = np.empty((batch, call.bands(1), slots, 2), np.int64)
@@ -124,7 +124,7 @@ class PrefixImages(torch.autograd.Function):
         """Draw."""
         batch, slots, height, width = call.size
         canvases = np.empty((batch, slots + 1, height, width, 3), np.float32)
-        fields = (call.meshes, call.class_ids, to_numpy(T), call.present, light_rows(light, call.view), call.camera)
+        fields = (call.meshes, call.class_ids, to_numpy(T), call.present, to_numpy(light), call.camera)
         with KERNEL_LOCK:
             prefix_pass(*fields, to_numpy(background), call.samples, 0, workers(), canvases)
         ctx.call = call
@@ -173,7 +173,7 @@ def image_gradient(
     weights_depth: np.ndarray | None = None,
     weights_masks: np.ndarray | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """Gradient by poses [b n 3 4], lights [b n 5], background [b h w 3] and, where given, surfaces; None where not asked for."""
+    """Gradient by poses [b n 3 4], lights [b n 6], background [b h w 3] and, where given, surfaces; None where not asked for."""
     T, light, background, *surfaces = ctx.saved_tensors
     batch, slots, height, width = call.size
     bands = call.bands(samples)
@@ -182,13 +182,13 @@ def image_gradient(
         np.zeros((batch, 0, 0), np.float32) if weights_depth is None else weights_depth,
         np.zeros((batch, 0, 0, 0), np.float32) if weights_masks is None else weights_masks,
     )
-    T_grad, light_grad = np.zeros((batch, bands, slots, 3, 4)), np.zeros((batch, bands, slots, 5))
+    T_grad, light_grad = np.zeros((batch, bands, slots, 3, 4)), np.zeros((batch, bands, slots, 6))
     wants_background = ctx.needs_input_grad[3] and weights_rgb is not None
     background_grad = np.zeros((batch, height, width, 3) if wants_background else (0, 0, 0, 3), np.float32)
     wants_surface = any(ctx.needs_input_grad[4:])
     shapes = [x.shape for x in surfaces] if wants_surface else [(0, 3), (0, 3, 3), (0, 3, 3)]
     surface_grads = [np.zeros((SURFACE_ITEMS if wants_surface else workers(), *shape)) for shape in shapes]
-    fields = (call.meshes, call.class_ids, to_numpy(T), call.present, light_rows(light, call.view), call.camera)
+    fields = (call.meshes, call.class_ids, to_numpy(T), call.present, to_numpy(light), call.camera)
     with KERNEL_LOCK:
         gradient_pass(
             *fields,

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from inverse_graphics.types import Objects, View
+from inverse_graphics.types import View
 
 
 def flatten(tensor: Tensor, batch_dims: int) -> Tensor:
@@ -42,27 +41,3 @@ def camera_rows(view: View) -> np.ndarray:
     rows = np.full((len(K), 5), view.camera.near_m, np.float64)
     rows[:, :4] = K[:, [0, 4, 2, 5]]
     return rows
-
-
-def camera_poses(objects: Objects, view: View) -> Float[Tensor, "b n 3 4"]:
-    """T_camera_object without its last row."""
-    T_camera_object = view.camera.T_camera_world[..., None, :, :] @ objects.T_world_object
-    return flatten(T_camera_object[..., :3, :], objects.class_ids.dim() - 1)
-
-
-def object_lights(objects: Objects, view: View) -> Float[Tensor, "b n 5"]:
-    """Direction or position of the light in each object's frame, ambient, diffuse."""
-    T, light = objects.T_world_object, view.light
-    if light.position_world is None:
-        at = light.direction_world[..., None, :]
-    else:
-        at = light.position_world[..., None, :] - T[..., :3, 3]
-    in_object = (T[..., :3, :3] * at[..., :, None]).sum(-2)
-    levels = torch.stack([light.ambient, light.diffuse], -1)[..., None, :].expand(*in_object.shape[:-1], 2)
-    return flatten(torch.cat([in_object, levels], -1), objects.class_ids.dim() - 1)
-
-
-def light_rows(light: Tensor, view: View) -> np.ndarray:
-    """[b n 6] float32 as ``shading_kernels`` wants it, from ``object_lights``."""
-    near = torch.full_like(light[..., :1], float(view.light.position_world is not None))
-    return to_numpy(torch.cat([light, near], -1))

@@ -17,6 +17,8 @@ class PackedMeshes(NamedTuple):
 
     vertices_m: np.ndarray
     """[v 3] float32."""
+    vertices_by_axis: np.ndarray
+    """[3 v] float32: the same, axis by axis."""
     faces: np.ndarray
     """[f 3] int32, indices within the face's own mesh."""
     corner_rgb: np.ndarray
@@ -63,6 +65,7 @@ def pack_meshes(catalogue: Catalogue) -> PackedMeshes:
     textures = np.concatenate([_starts([len(t) for t in texels])[:-1, None], np.array(sizes)], 1)
     packed = PackedMeshes(
         vertices_m=_join([mesh.vertices_m for mesh in meshes], np.float32),
+        vertices_by_axis=np.zeros((3, 0), np.float32),
         faces=_join([mesh.faces for mesh in meshes], np.int32),
         corner_rgb=_join([mesh.corner_rgb for mesh in meshes], np.float32),
         corner_normals=_join([mesh.corner_normals for mesh in meshes], np.float32),
@@ -91,6 +94,7 @@ def with_surfaces(
     textured = np.repeat(meshes.textures[:, 1] > 0, np.diff(meshes.face_start))
     return meshes._replace(
         vertices_m=vertices_m,
+        vertices_by_axis=np.ascontiguousarray(vertices_m.T),
         corner_rgb=corner_rgb,
         corner_normals=corner_normals,
         is_plain=(np.abs(look - look[:, :1]) < 1e-6).all((1, 2)) & ~textured,

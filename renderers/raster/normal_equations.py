@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.types import Objects, View
-from renderers.raster.differences import scene_arrays
+from renderers.raster.frames import scene_arrays
 from renderers.raster.inputs import camera_rows, flatten, from_numpy, to_numpy
 from renderers.raster.meshes import PackedMeshes
 from renderers.raster.normal_kernels import normal_pass

@@ -14,9 +14,10 @@ from torch import Tensor
 from inverse_graphics.compiled import KERNEL_LOCK, drop_stale_kernels, workers
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.raster.checks import check_alternatives, check_image, check_objects, check_samples, check_scene
-from renderers.raster.differences import DifferencedPrefixImages, scene_arrays
+from renderers.raster.differences import DifferencedPrefixImages
+from renderers.raster.frames import camera_frame, scene_arrays
 from renderers.raster.images import PrefixImages, RenderedImages, Surfaces, VisibleMasks, make_call
-from renderers.raster.inputs import camera_poses, camera_rows, flatten, from_numpy, object_lights, to_numpy
+from renderers.raster.inputs import camera_rows, flatten, from_numpy, to_numpy
 from renderers.raster.meshes import PackedMeshes, pack_meshes
 from renderers.raster.normal_equations import NormalEquations, normal_equations
 from renderers.raster.scene_kernels import layers_pass
@@ -194,7 +195,7 @@ class RasterRenderer:
         call = make_call(self._meshes, objects, view, self.samples_per_axis, surfaces)
         background = flatten(view.background_rgb, objects.class_ids.dim() - 1)
         parts = () if surfaces is None else (surfaces.vertices_m, surfaces.corner_rgb, surfaces.corner_normals)
-        return function.apply(call, camera_poses(objects, view), object_lights(objects, view), background, *parts)
+        return function.apply(call, *camera_frame(objects, view), background, *parts)
 
     def _differenced(self, objects: Objects, view: View, first: int) -> Tensor:
         canvases: Any = DifferencedPrefixImages.apply(
