@@ -14,7 +14,8 @@ from benchmarks.timing import Job, race
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue
 from renderers import BackendOptions, load_renderer
-from renderers.loading import PAINTERS, PictureRenderer, WorkerPool
+from renderers.loading import PAINTERS
+from renderers.painting import PictureRenderer, WorkerPool
 
 Work = Callable[[Renderer, tasks.Task], object]
 

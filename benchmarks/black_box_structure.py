@@ -16,7 +16,8 @@ from inverse_graphics.poses import look_at, upright_pose
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Camera, Catalogue, Light, Objects, View
 from renderers import BackendOptions, load_renderer
-from renderers.loading import PAINTERS, PicturePainter, PictureRenderer, WholePictureRenderer, painter_factory
+from renderers.loading import PAINTERS, painter_factory
+from renderers.painting import Painter, PictureRenderer, WholePictureRenderer
 
 COLUMNS, ROWS = 4, 2
 """Places for objects."""
@@ -29,7 +30,7 @@ FOCAL_PER_SIZE = 1.5
 class CountingPainter:
     """Hands shots on to another painter and counts the pictures."""
 
-    def __init__(self, painter: PicturePainter) -> None:
+    def __init__(self, painter: Painter) -> None:
         """Wrap a painter; the count starts at zero."""
         self.name = painter.name
         self.painter = painter

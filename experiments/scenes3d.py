@@ -39,7 +39,7 @@ from inverse_graphics.runs import (
 from inverse_graphics.training import Estimator, Objective, TrainingConfig, TrainState, new_state, train
 from renderers import BackendMissingError, BackendOptions, DifferenceOptions, Gradient
 from renderers.differences import Scheme
-from renderers.workers import WorkerError
+from renderers.painting.workers import WorkerError
 from scenes import SceneConfig, load_scene_config
 
 PRESETS = Path(__file__).parent / "presets"

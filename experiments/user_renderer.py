@@ -1,6 +1,6 @@
 """A renderer such as a user may bring: Open3D's ray caster, shaded by hand, in one Python function.
 
-    python experiments/scenes3d.py --renderer callable --function experiments/user_renderer.py:draw --workers 2
+python experiments/scenes3d.py --renderer callable --function experiments/user_renderer.py:draw --workers 2
 """
 
 from __future__ import annotations

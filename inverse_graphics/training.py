@@ -213,8 +213,8 @@ def train(
             loss, scalars = _loss(state, example, renderer, prior, config, objective, estimator, (step - 1) / config.steps)
             if not math.isfinite(float(loss.detach())):
                 raise FloatingPointError(
-                    f"the loss is {float(loss.detach())} at step {step} ({scalars}); lower the learning rate or check the images; "
-                    "the last checkpoint is intact"
+                    f"the loss is {float(loss.detach())} at step {step} ({scalars}); lower the learning rate or check the "
+                    "images; the last checkpoint is intact"
                 )
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -13,11 +13,11 @@ import torch
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue
 from renderers.differences import FiniteDifferenceRenderer, Scheme
-from renderers.picture_checks import PicturePainter
-from renderers.pictures import PictureRenderer, WholePictureRenderer
+from renderers.painting.pictures import PictureRenderer, WholePictureRenderer
+from renderers.painting.shots import Painter
+from renderers.painting.workers import WorkerPool
 from renderers.raster import RasterRenderer
 from renderers.tangents import Tangents
-from renderers.workers import WorkerPool
 
 Gradient = Literal["analytic", "finite-difference", "none"]
 """How pose gradients are taken; ``none``: images only, as sharp as the backend draws them."""
@@ -157,19 +157,19 @@ def _load_plain(
 
         return Open3DRenderer(catalogue, samples_per_axis)
     make = painter_factory(name, catalogue, options)
-    painter: PicturePainter = WorkerPool(make, options.workers, options.timeout_s) if options.workers else make()
+    painter: Painter = WorkerPool(make, options.workers, options.timeout_s) if options.workers else make()
     whole = name == "mitsuba-path"
     return (WholePictureRenderer if whole else PictureRenderer)(painter, catalogue, samples_per_axis, name=name)
 
 
-def painter_factory(name: str, catalogue: Catalogue, options: BackendOptions) -> Callable[[], PicturePainter]:
+def painter_factory(name: str, catalogue: Catalogue, options: BackendOptions) -> Callable[[], Painter]:
     """What makes one of ``PAINTERS``; it can be sent to a worker process."""
     if name == "mujoco":
-        from renderers.mujoco import MujocoPainter
+        from renderers.mujoco.painter import MujocoPainter
 
         return functools.partial(MujocoPainter, catalogue, options.surroundings)
     if name in ("mitsuba", "mitsuba-path"):
-        from renderers.mitsuba import MitsubaPainter
+        from renderers.mitsuba.painter import MitsubaPainter
 
         return functools.partial(MitsubaPainter, catalogue, "lambert" if name == "mitsuba" else "path", options.variant)
     if name == "pybullet":
@@ -180,7 +180,7 @@ def painter_factory(name: str, catalogue: Catalogue, options: BackendOptions) ->
         from renderers.open3d_offscreen import Open3DOffscreenPainter
 
         return functools.partial(Open3DOffscreenPainter, catalogue)
-    from renderers.callable import CommandPainter, FunctionPainter
+    from renderers.callable.function import CommandPainter, FunctionPainter
 
     if options.function is not None:
         return functools.partial(FunctionPainter, options.function, catalogue)

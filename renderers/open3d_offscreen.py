@@ -22,7 +22,7 @@ from jaxtyping import Float
 from inverse_graphics.types import Catalogue, Mesh
 from renderers.errors import BackendMissingError
 from renderers.open3d import require_open3d
-from renderers.shots import Picture, Shot
+from renderers.painting.shots import Picture, Shot
 
 NAME = "open3d-offscreen"
 DRIVER_COMMAND = "apt-get install libvulkan1 mesa-vulkan-drivers"

@@ -27,10 +27,10 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from inverse_graphics.types import Catalogue, Mesh
-from renderers.baking import bake_colours
 from renderers.errors import BackendMissingError
+from renderers.painting.baking import bake_colours
+from renderers.painting.shots import Picture, Shot
 from renderers.shading import check_textures
-from renderers.shots import Picture, Shot
 
 INSTALL_COMMAND = 'pip install "pybullet>=3.2.7,<4"'
 """What users type to get PyBullet."""

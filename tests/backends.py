@@ -14,8 +14,8 @@ from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Catalogue
 from renderers import BackendMissingError, BackendOptions, RasterRenderer, load_renderer
 from renderers.loading import PAINTERS, painter_factory
-from renderers.picture_checks import PicturePainter
-from renderers.pictures import PictureRenderer
+from renderers.painting.pictures import PictureRenderer
+from renderers.painting.shots import Painter
 from renderers.raster.warp import WarpRasterRenderer
 
 
@@ -101,7 +101,7 @@ PACKAGES = {
 WITHOUT_TEXTURES = ("open3d-offscreen",)
 """Backends that refuse meshes with textures."""
 
-_painters: dict[tuple[str, bytes], PicturePainter] = {}
+_painters: dict[tuple[str, bytes], Painter] = {}
 
 
 def build(name: str, catalogue: Catalogue, samples_per_axis: int = 1) -> Renderer:
@@ -117,7 +117,7 @@ def build(name: str, catalogue: Catalogue, samples_per_axis: int = 1) -> Rendere
     return PictureRenderer(painter_of(name, catalogue), catalogue, samples_per_axis)
 
 
-def painter_of(name: str, catalogue: Catalogue) -> PicturePainter:
+def painter_of(name: str, catalogue: Catalogue) -> Painter:
     """A painter that was made for equal meshes, or another."""
     key = name, digest(catalogue)
     if key not in _painters:

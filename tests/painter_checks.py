@@ -11,9 +11,9 @@ from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed
 
 from assets import load_catalogue
 from inverse_graphics.types import Catalogue, Mesh, Objects, Texture, View, map_tensors
-from renderers.pictures import PictureRenderer
+from renderers.painting.pictures import PictureRenderer
+from renderers.painting.shots import Painter, Picture, Shot
 from renderers.raster import RasterRenderer
-from renderers.shots import Painter, Picture, Shot
 
 TABLETOP = "assets/tabletop.yaml"
 

@@ -16,7 +16,7 @@ import numpy as np
 from ray_casting import cast
 
 from inverse_graphics.types import Catalogue
-from renderers.shots import Picture, Shot
+from renderers.painting.shots import Picture, Shot
 
 
 class RayPainter:

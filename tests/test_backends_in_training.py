@@ -29,8 +29,8 @@ from inverse_graphics.runs import Journal
 from inverse_graphics.training import TrainState
 from inverse_graphics.types import RenderOutput
 from renderers import load_renderer
-from renderers.pictures import PictureRenderer
-from renderers.shots import Picture, Shot
+from renderers.painting.pictures import PictureRenderer
+from renderers.painting.shots import Picture, Shot
 
 SCENE = """\
 classes: [box, wedge]

@@ -23,13 +23,13 @@ from assets.colours import srgb_to_linear
 from assets.meshfiles import read_surfaces
 from inverse_graphics.colours import linear_to_srgb
 from inverse_graphics.types import Mesh, Texture
-from renderers.callable import FunctionPainter, load_function
-from renderers.command import CommandPainter
-from renderers.mesh_export import write_glb
-from renderers.packing import scene_arrays
-from renderers.pictures import PainterError, PictureRenderer
-from renderers.shots import Picture, Shot
-from renderers.workers import WorkerPool
+from renderers.callable.command import CommandPainter
+from renderers.callable.function import FunctionPainter, load_function
+from renderers.callable.mesh_export import write_glb
+from renderers.painting.packing import scene_arrays
+from renderers.painting.pictures import PainterError, PictureRenderer
+from renderers.painting.shots import Picture, Shot
+from renderers.painting.workers import WorkerPool
 
 
 def wedge() -> Mesh:

@@ -13,8 +13,8 @@ import torch
 from renderer_scenes import ball, box, catalogue_of, table_scene
 
 from renderers import RasterRenderer
-from renderers.command import CommandPainter
-from renderers.pictures import PictureRenderer
+from renderers.callable.command import CommandPainter
+from renderers.painting.pictures import PictureRenderer
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
 CATALOGUE = catalogue_of(box(), ball(subdivisions=1))

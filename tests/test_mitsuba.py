@@ -27,14 +27,14 @@ from renderer_scenes import ball, box, camera_view, catalogue_of, mesh_of, posed
 
 from inverse_graphics.types import Catalogue, Objects, Texture, View, map_tensors
 from renderers.errors import BackendMissingError
-from renderers.pictures import PictureRenderer, WholePictureRenderer
-from renderers.shots import Picture
+from renderers.painting.pictures import PictureRenderer, WholePictureRenderer
+from renderers.painting.shots import Picture
 
 pytest.importorskip("mitsuba")
 import mitsuba
 
 from renderers import mitsuba_scenes
-from renderers.mitsuba import Lighting, MitsubaPainter
+from renderers.mitsuba.painter import Lighting, MitsubaPainter
 
 LLVM = "llvm_ad_rgb"
 RGB = 0.005

@@ -20,11 +20,11 @@ from renderer_scenes import ball, box, camera_view, catalogue_of, posed, quad, s
 from assets import load_catalogue
 from inverse_graphics.types import Catalogue, Mesh, Objects, RenderOutput, Texture, View, map_tensors
 from renderers.errors import BackendMissingError
+from renderers.painting.shots import Picture, Shot
 from renderers.raster import RasterRenderer
-from renderers.shots import Picture, Shot
 
 pytest.importorskip("mujoco")
-from renderers.mujoco import GraphicsLibraryError, MujocoPainter
+from renderers.mujoco.painter import GraphicsLibraryError, MujocoPainter
 
 ARM = """
 <mujoco>

@@ -16,8 +16,8 @@ from inverse_graphics.types import Catalogue, Texture
 from renderers import RasterRenderer, open3d_offscreen
 from renderers.errors import BackendMissingError
 from renderers.open3d_offscreen import Open3DOffscreenPainter, lit_corners
-from renderers.pictures import PictureRenderer
-from renderers.shots import Shot
+from renderers.painting.pictures import PictureRenderer
+from renderers.painting.shots import Shot
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="Open3D is not installed")
 

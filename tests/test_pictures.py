@@ -11,13 +11,13 @@ import torch
 from painters import CarelessPainter, FloorPainter, RayPainter
 from renderer_scenes import alternatives_of, ball, box, camera_view, catalogue_of, posed, square, table_scene
 
-import renderers.pictures as pictures_module
+import renderers.painting.pictures as pictures_module
 from inverse_graphics import compositing
 from inverse_graphics.protocols import Renderer, StackRenderer
 from inverse_graphics.types import Catalogue, Layers, Objects, View, map_tensors
 from renderers import FiniteDifferenceRenderer, RasterRenderer
-from renderers.packing import pack
-from renderers.pictures import PainterError, PictureRenderer, WholePictureRenderer
+from renderers.painting.packing import pack
+from renderers.painting.pictures import PainterError, PictureRenderer, WholePictureRenderer
 
 CATALOGUE = catalogue_of(box(), ball(subdivisions=1))
 

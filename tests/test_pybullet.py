@@ -23,9 +23,9 @@ from painter_checks import (
 from renderer_scenes import ball, box, camera_view, catalogue_of, posed, quad, square, table_scene
 
 from inverse_graphics.types import Catalogue, Objects, map_tensors
-from renderers.baking import bake_colours
 from renderers.errors import BackendMissingError
-from renderers.pictures import PictureRenderer
+from renderers.painting.baking import bake_colours
+from renderers.painting.pictures import PictureRenderer
 
 pytest.importorskip("pybullet")
 from renderers.pybullet import PyBulletPainter

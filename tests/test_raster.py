@@ -382,12 +382,12 @@ def test_any_pose_is_drawn_without_surprise(slots: list[Any], near_m: float, sam
 
 
 def test_a_face_of_one_colour_beside_a_smooth_one_keeps_its_colour() -> None:
-    """The colour of a face of one colour is kept from sample to sample; those between that show another face must not change it."""
+    """The colour of a face of one colour is kept from sample to sample, whatever other faces are shown between."""
     stripes = box((0.1, 0.1, 0.1))
     smooth = ball(0.04, 2)
     both = Mesh(
         name="both",
-        vertices_m=np.concatenate([stripes.vertices_m, smooth.vertices_m + np.float32([0, 0, -0.03])]),
+        vertices_m=np.concatenate([stripes.vertices_m, smooth.vertices_m + np.asarray([0, 0, -0.03], np.float32)]),
         faces=np.concatenate([stripes.faces, smooth.faces + len(stripes.vertices_m)]),
         corner_rgb=np.concatenate([stripes.corner_rgb, smooth.corner_rgb]),
         corner_normals=np.concatenate([stripes.corner_normals, smooth.corner_normals]),

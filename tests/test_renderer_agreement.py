@@ -14,9 +14,8 @@ from torch import Tensor
 
 from assets import load_catalogue
 from inverse_graphics.types import Catalogue, Objects, RenderOutput, Texture, View
-from renderers.picture_checks import PicturePainter
-from renderers.pictures import PictureRenderer
-from renderers.shots import Picture, Shot
+from renderers.painting.pictures import PictureRenderer
+from renderers.painting.shots import Painter, Picture, Shot
 
 OTHERS = [name for name in BOUNDS if name != "raster"]
 
@@ -24,7 +23,7 @@ OTHERS = [name for name in BOUNDS if name != "raster"]
 class Remembering:
     """A painter whose pictures are drawn once and given twice: for layers and for images."""
 
-    def __init__(self, painter: PicturePainter) -> None:
+    def __init__(self, painter: Painter) -> None:
         self.name = painter.name
         self.painter = painter
         self.pictures: dict[bytes, Picture] = {}

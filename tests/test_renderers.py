@@ -29,8 +29,8 @@ from renderers import (
     RasterRenderer,
     load_renderer,
 )
-from renderers.pictures import PictureRenderer, WholePictureRenderer
-from renderers.workers import WorkerPool
+from renderers.painting.pictures import PictureRenderer, WholePictureRenderer
+from renderers.painting.workers import WorkerPool
 
 ROOT = Path(__file__).parent.parent
 CATALOGUE = catalogue_of(box())

@@ -10,7 +10,7 @@ from painters import FloorPainter, RayPainter
 from renderer_scenes import ball, box, catalogue_of
 
 from renderers import RasterRenderer
-from renderers.pictures import PictureRenderer
+from renderers.painting.pictures import PictureRenderer
 from scenes import SceneConfig, ScenePrior, SceneStream, generate
 
 CATALOGUE = catalogue_of(box(), ball(subdivisions=1))

@@ -70,9 +70,8 @@ def test_changes_by_replacements(samples: int) -> None:
     """The difference of two of them is what a weighted sum of the prefix images changes by from one layer to another."""
     layers, background = random_layers((SCENES, SLOTS), samples, 3), images()[0]
     ahead, behind = (random_layers((SCENES, SLOTS), samples, seed) for seed in (4, 5))
-    both = map_tensors(
-        lambda x: x, Layers(*(torch.stack(pair) for pair in zip(*map(parts, (ahead, behind)), strict=True)), samples)
-    )
+    rgb, alpha, depth_m = (torch.stack(pair) for pair in zip(parts(ahead), parts(behind), strict=True))
+    both = Layers(rgb, alpha, depth_m, samples)
     weights = torch.randn(SCENES, SLOTS + 1, HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(6))
     changes = replacement_changes(stack_of(layers), stack_of(both), background, weights)
 

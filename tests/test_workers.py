@@ -24,11 +24,11 @@ from painters import EnvironmentPainter, FloorPainter, FragilePainter, RayPainte
 from renderer_scenes import ball, box, catalogue_of, table_scene
 
 from renderers import BackendMissingError
-from renderers.packing import scene_arrays
-from renderers.pictures import PainterError, PictureRenderer
-from renderers.shots import Picture, Shot
-from renderers.worker_process import ReadyReply, Worker
-from renderers.workers import WorkerError, WorkerPool
+from renderers.painting.packing import scene_arrays
+from renderers.painting.pictures import PainterError, PictureRenderer
+from renderers.painting.shots import Picture, Shot
+from renderers.painting.worker_process import ReadyReply, Worker
+from renderers.painting.workers import WorkerError, WorkerPool
 
 CATALOGUE = catalogue_of(box(), ball(subdivisions=0))
 
@@ -173,7 +173,7 @@ def test_nothing_lingers(end: str, tmp_path: Path) -> None:
 
         if __name__ == "__main__":
             from painters import FragilePainter
-            from renderers.workers import WorkerPool
+            from renderers.painting.workers import WorkerPool
 
             catalogue, shots = pickle.loads(Path({str(tmp_path)!r}, "task").read_bytes())
             pool = WorkerPool(functools.partial(FragilePainter, catalogue, "hang", 0.06, Path({str(log)!r}), 1), 1)

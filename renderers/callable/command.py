@@ -22,12 +22,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from inverse_graphics.types import Catalogue
-from renderers.mesh_export import write_glb
-from renderers.picture_checks import PainterError
+from renderers.callable.mesh_export import write_glb
+from renderers.callable.raw_pictures import finish, raw_picture
+from renderers.callable.silhouettes import RawPicture, SilhouetteCheck
+from renderers.painting.checks import PainterError
+from renderers.painting.shots import Picture, Shot
 from renderers.raster import RasterRenderer
-from renderers.raw_pictures import finish, raw_picture
-from renderers.shots import Picture, Shot
-from renderers.silhouettes import RawPicture, SilhouetteCheck
 
 MAX_ERROR_CHARACTERS = 2000
 """How much of the end of a program's stderr is shown."""

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 
 from inverse_graphics.types import Camera, Catalogue, Light, Mesh, Objects, View
-from renderers.picture_checks import PainterError
+from renderers.painting.checks import PainterError
+from renderers.painting.shots import Shot
 from renderers.raster import RasterRenderer
-from renderers.shots import Shot
 
 MIN_IOU = 0.5
 """Overlap with the rasteriser's silhouette below which a picture is refused."""

@@ -18,8 +18,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 from renderers.errors import BackendMissingError
-from renderers.picture_checks import PicturePainter
-from renderers.shots import Shot
+from renderers.painting.shots import Painter, Shot
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -172,7 +171,7 @@ def _serve(pipe: Connection, factory: bytes, folder: str) -> None:
     os.chdir(folder)
     _use_one_thread()
     try:
-        painter: PicturePainter = pickle.loads(factory)()
+        painter: Painter = pickle.loads(factory)()
         reply: Reply = ReadyReply(painter.name, bool(getattr(painter, "has_surroundings", False)))
     except BackendMissingError as error:
         pipe.send(MissingReply(error.renderer, str(error.name), error.install_command))
@@ -189,7 +188,7 @@ def _serve(pipe: Connection, factory: bytes, folder: str) -> None:
         pipe.send_bytes(_draw(painter, shots))
 
 
-def _draw(painter: PicturePainter, shots: list[Shot]) -> bytes:
+def _draw(painter: Painter, shots: list[Shot]) -> bytes:
     """The pickled reply."""
     try:
         return pickle.dumps(PicturesReply(painter.draw(shots)), protocol=pickle.HIGHEST_PROTOCOL)

@@ -16,9 +16,9 @@ from multiprocessing.connection import wait
 from typing import Literal
 
 from renderers.errors import BackendMissingError
-from renderers.picture_checks import PainterError, PicturePainter
-from renderers.shots import Picture, Shot
-from renderers.worker_process import MissingReply, PicturesReply, RaisedReply, ReadyReply, Worker
+from renderers.painting.checks import PainterError
+from renderers.painting.shots import Painter, Picture, Shot
+from renderers.painting.worker_process import MissingReply, PicturesReply, RaisedReply, ReadyReply, Worker
 
 LOG = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class WorkerPool:
 
     def __init__(
         self,
-        factory: Callable[[], PicturePainter],
+        factory: Callable[[], Painter],
         workers: int,
         timeout_s: float = 60.0,
         attempts: int = 3,
@@ -87,7 +87,7 @@ class WorkerPool:
         self._attempts = attempts
         self._context = multiprocessing.get_context(method)
         if method == "forkserver":
-            self._context.set_forkserver_preload(["renderers.worker_process"])
+            self._context.set_forkserver_preload(["renderers.painting.worker_process"])
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
         self._failure: str | None = None
@@ -254,7 +254,7 @@ def _deal(shots: list[Shot], workers: int) -> list[_Chunk]:
     return [_Chunk(first, shots[first : first + size]) for first in range(0, len(shots), size)]
 
 
-def _pickled(factory: Callable[[], PicturePainter]) -> bytes:
+def _pickled(factory: Callable[[], Painter]) -> bytes:
     """The factory as it is sent to workers; PainterError where that is not possible."""
     try:
         return pickle.dumps(factory)

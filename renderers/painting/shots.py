@@ -1,13 +1,13 @@
 """Backends that draw one picture at a time: what they are asked for (``Shot``) and what they give back (``Picture``).
 
-A black box implements ``Painter`` and nothing else.  ``pictures.PictureRenderer`` makes a ``Renderer`` of it.  Nothing here is a
+A black box implements ``Painter`` and nothing else.  ``PictureRenderer`` makes a ``Renderer`` of it.  Nothing here is a
 tensor, so that a painter may live in a process of its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -58,6 +58,7 @@ class Picture:
     """z-depth, float32; 0 where nothing was drawn."""
 
 
+@runtime_checkable
 class Painter(Protocol):
     """A black box that draws pictures of a catalogue's meshes.
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inverse_graphics.types import Catalogue, Objects, View
-from renderers.shots import Shot
+from renderers.painting.shots import Shot
 
 PADDING = 2
 """Samples by which a box is larger than the projection of the object, for painters that round."""

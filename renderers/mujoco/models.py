@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from renderers.mujoco_meshes import Corners, Surface
+from renderers.mujoco.meshes import Corners, Surface
 
 MAX_MATERIALS = 998
 """How many materials MuJoCo's OpenGL context holds."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from inverse_graphics.types import Mesh
-from renderers.baking import bake_colours
 from renderers.errors import BackendMissingError
-from renderers.shots import Shot
+from renderers.painting.baking import bake_colours
+from renderers.painting.shots import Shot
 
 INSTALL_COMMAND = 'pip install "mitsuba>=3.9,<4"'
 """What users type to get Mitsuba."""

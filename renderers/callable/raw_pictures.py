@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from assets.colours import srgb_to_linear
-from renderers.picture_checks import check_depth, check_rgb
+from renderers.callable.silhouettes import RawPicture, draw_depth
+from renderers.painting.checks import check_depth, check_rgb
+from renderers.painting.shots import Picture, Shot
 from renderers.raster import RasterRenderer
-from renderers.shots import Picture, Shot
-from renderers.silhouettes import RawPicture, draw_depth
 
 LINEAR_OF_SRGB = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
 """Linear light of 8-bit sRGB."""

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from renderers.shots import Picture, Shot
+from renderers.painting.shots import Picture, Shot
 
 MAX_CACHE_BYTES = 2**27
 """Bound on what is kept between calls; the least recently used pictures go first."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
-from renderers.shots import Painter, Picture, Shot
+from renderers.painting.shots import Picture, Shot
 
 RGB_TOLERANCE = 1e-3
 """How far beyond 0..1 colours may lie; they are clipped."""
-
-
-@runtime_checkable
-class PicturePainter(Painter, Protocol):
-    """A ``Painter``, also as an annotation that is checked at run time."""
 
 
 class PainterError(ValueError):

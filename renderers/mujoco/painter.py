@@ -24,10 +24,10 @@ from jaxtyping import Float
 
 from inverse_graphics.types import Catalogue
 from renderers.errors import BackendMissingError
-from renderers.mujoco_meshes import make_surface
-from renderers.mujoco_models import compile_model, element_name, load_surroundings
+from renderers.mujoco.meshes import make_surface
+from renderers.mujoco.models import compile_model, element_name, load_surroundings
+from renderers.painting.shots import Picture, Shot
 from renderers.shading import check_textures
-from renderers.shots import Picture, Shot
 
 GL = Literal["egl", "osmesa"]
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from inverse_graphics.compositing import add_geometry, box_filter, render_layers, upsample
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
-from renderers.packing import SceneArrays, bounding_corners, pack, projected_boxes, scene_arrays
-from renderers.picture_checks import PainterError as PainterError
-from renderers.picture_checks import PicturePainter, check_pictures
+from renderers.painting.checks import PainterError as PainterError
+from renderers.painting.checks import check_pictures
+from renderers.painting.packing import SceneArrays, bounding_corners, pack, projected_boxes, scene_arrays
+from renderers.painting.shots import Painter, Picture, Shot
+from renderers.painting.surroundings import SurroundingsCache
 from renderers.raster.checks import check_alternatives, check_camera, check_objects, check_samples, check_shapes
-from renderers.shots import Picture, Shot
-from renderers.surroundings import SurroundingsCache
 
 MAX_PICTURE_BYTES = 2**28
 """Bound on the pictures that a painter is asked for at once."""
@@ -51,7 +51,7 @@ class PictureRenderer:
 
     def __init__(
         self,
-        painter: PicturePainter,
+        painter: Painter,
         catalogue: Catalogue,
         samples_per_axis: int = 2,
         name: str | None = None,

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from inverse_graphics.types import Catalogue
-from renderers.command import CommandPainter as CommandPainter
-from renderers.picture_checks import PainterError
+from renderers.callable.command import CommandPainter as CommandPainter
+from renderers.callable.raw_pictures import finish, raw_picture
+from renderers.callable.silhouettes import RawPicture, SilhouetteCheck
+from renderers.painting.checks import PainterError
+from renderers.painting.shots import Picture, Shot
 from renderers.raster import RasterRenderer
-from renderers.raw_pictures import finish, raw_picture
-from renderers.shots import Picture, Shot
-from renderers.silhouettes import RawPicture, SilhouetteCheck
 
 
 class FunctionPainter:

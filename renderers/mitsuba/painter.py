@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 
 from inverse_graphics.types import Catalogue, Mesh
-from renderers.mitsuba_scenes import (
+from renderers.mitsuba.scenes import (
     bare_mesh,
     coloured_mesh,
     import_mitsuba,
@@ -35,8 +35,8 @@ from renderers.mitsuba_scenes import (
     use_variant,
     vertex_coloured,
 )
+from renderers.painting.shots import Picture, Shot
 from renderers.shading import Fragments, Instances, check_textures, pack_meshes, shade
-from renderers.shots import Picture, Shot
 
 Lighting = Literal["lambert", "path"]
 
