@@ -21,7 +21,8 @@ def draw(meshes, poses, camera):
     # z = 1 in the camera's frame, so that the length along a ray is its z-depth
     directions = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(camera.K_px).T @ T_world_camera[:3, :3].T
     origins = np.broadcast_to(T_world_camera[:3, 3], directions.shape)
-    hits = scene.cast_rays(o3d.core.Tensor(np.concatenate([origins, directions], -1).astype(np.float32)), nthreads=1)
+    rays = np.concatenate([origins, directions], -1).astype(np.float32)
+    hits = scene.cast_rays(o3d.core.Tensor.from_numpy(rays), nthreads=1)
 
     depth_m = hits["t_hit"].numpy()
     face, owner, uv = hits["primitive_ids"].numpy(), hits["geometry_ids"].numpy(), hits["primitive_uvs"].numpy()

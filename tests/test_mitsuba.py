@@ -33,7 +33,7 @@ from renderers.painting.shots import Picture
 pytest.importorskip("mitsuba")
 import mitsuba
 
-from renderers import mitsuba_scenes
+from renderers.mitsuba import scenes as mitsuba_scenes
 from renderers.mitsuba.painter import Lighting, MitsubaPainter
 
 LLVM = "llvm_ad_rgb"
