@@ -6,6 +6,7 @@ grow with the number of objects.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from inverse_graphics.types import Catalogue, Objects, View
 from renderers.painting.shots import Shot
+
+FRAME_PX = 32
+"""Sides of pictures are multiples of this."""
 
 PADDING = 2
 """Samples by which a box is larger than the projection of the object, for painters that round."""
@@ -74,9 +78,15 @@ class SceneArrays:
             surroundings=surroundings,
         )
 
-    def shot_of_slots(self, scene: int, slots: list[int]) -> Shot:
-        """The picture of what stands in some slots of a scene."""
-        return self.shot(scene, self.class_ids[scene, slots], self.T_world_object[scene, slots])
+    def shot_of_slots(self, scene: int, slots: list[int], frame: tuple[int, int, int, int] | None = None) -> Shot:
+        """The picture of what stands in some slots of a scene, or of the part (x0, y0, x1, y1) of it."""
+        shot = self.shot(scene, self.class_ids[scene, slots], self.T_world_object[scene, slots])
+        if frame is None:
+            return shot
+        x0, y0, x1, y1 = frame
+        K_px = shot.K_px.copy()
+        K_px[:2, 2] -= x0, y0
+        return dataclasses.replace(shot, K_px=K_px, width_px=x1 - x0, height_px=y1 - y0)
 
 
 def scene_arrays(objects: Objects, view: View, samples_per_axis: int) -> SceneArrays:
@@ -153,6 +163,21 @@ def pack(boxes: Int[np.ndarray, "n 4"]) -> list[list[int]]:
         else:
             groups.append([slot])
     return [sorted(group) for group in groups]
+
+
+def frame_of(boxes: Int[np.ndarray, "k 4"], width_px: int, height_px: int) -> tuple[int, int, int, int]:
+    """The part (x0, y0, x1, y1) of a picture that holds some boxes.
+
+    Its sides are multiples of ``FRAME_PX``, or the picture's: painters that draw pictures of one size together meet few sizes.
+    """
+    ends = []
+    for axis, size in ((0, width_px), (1, height_px)):
+        first, last = int(boxes[:, axis].min()), int(boxes[:, axis + 2].max())
+        side = min(size, -(-(last - first) // FRAME_PX) * FRAME_PX)
+        first = min(first, size - side)
+        ends.append((first, first + side))
+    (x0, x1), (y0, y1) = ends
+    return x0, y0, x1, y1
 
 
 def _array(tensor: Tensor, expanded: tuple[int, ...], shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:

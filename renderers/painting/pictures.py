@@ -18,7 +18,7 @@ from inverse_graphics.compositing import add_geometry, box_filter, render_layers
 from inverse_graphics.types import Catalogue, Layers, Objects, RenderOutput, View
 from renderers.painting.checks import PainterError as PainterError
 from renderers.painting.checks import check_pictures
-from renderers.painting.packing import SceneArrays, bounding_corners, pack, projected_boxes, scene_arrays
+from renderers.painting.packing import SceneArrays, bounding_corners, frame_of, pack, projected_boxes, scene_arrays
 from renderers.painting.shots import Painter, Picture, Shot
 from renderers.painting.surroundings import SurroundingsCache
 from renderers.raster.checks import check_alternatives, check_camera, check_objects, check_samples, check_shapes
@@ -36,7 +36,8 @@ CONTACT_TOLERANCE = 1e-3
 class PictureRenderer:
     """A renderer whose layers are cut out of a painter's pictures.
 
-    Objects of a scene whose projected boxes do not touch share a picture, and all pictures of a call are asked for at once.  A
+    Objects of a scene whose projected boxes do not touch share a picture, which is no larger than holds them (so its principal
+    point may lie anywhere, also outside of it), and all pictures of a call are asked for at once.  A
     painter whose objects light or shade each other at a distance draws true layers only with ``packed=False``.
 
     Threads may share a renderer: its painter draws for one after the other.
@@ -102,12 +103,18 @@ class PictureRenderer:
         boxes = projected_boxes(scenes, self._corners_m)
         shared = [(scene, slots) for scene, own in enumerate(boxes) for slots in self._groups(own)]
         limits_m = self._surroundings_depth(scenes)
-        shots = [scenes.shot_of_slots(scene, slots) for scene, slots in shared]
-        for (scene, slots), picture in zip(shared, self._draw(shots), strict=True):
+        frames = [frame_of(boxes[scene, slots], scenes.width_px, scenes.height_px) for scene, slots in shared]
+        # those of one size after each other
+        order = sorted(range(len(frames)), key=lambda i: (frames[i][3] - frames[i][1], frames[i][2] - frames[i][0]))
+        shots = [scenes.shot_of_slots(*shared[i], frames[i]) for i in order]
+        for i, picture in zip(order, self._draw(shots), strict=True):
+            (scene, slots), frame = shared[i], frames[i]
             for slot in slots:
-                x0, y0, x1, y1 = boxes[scene, slot]
-                place = (scene, slot, slice(y0, y1), slice(x0, x1))
-                _cut(picture, limits_m[scene], (slice(y0, y1), slice(x0, x1)), (rgb[place], alpha[place], depth_m[place]))
+                box = boxes[scene, slot]
+                place = (scene, slot, slice(box[1], box[3]), slice(box[0], box[2]))
+                limit_m = limits_m[scene]
+                limit_m = None if limit_m is None else limit_m[place[2:]]
+                _cut(picture, limit_m, box - [*frame[:2], *frame[:2]], (rgb[place], alpha[place], depth_m[place]))
         slots = (*batch, objects.present.shape[-1])
         out = [torch.from_numpy(x).reshape(*slots, *x.shape[2:]).to(objects.T_world_object.device) for x in (rgb, alpha, depth_m)]
         return Layers(out[0], out[1], out[2], samples)
@@ -274,16 +281,17 @@ class _Distinct:
 def _cut(
     picture: Picture,
     limit_m: np.ndarray | None,
-    box: tuple[slice, slice],
+    box: Int[np.ndarray, "4"],
     out: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    """Copy what a picture shows in a box, nearer than a limit [hs ws], into one layer's rgb, alpha and depth there."""
+    """Copy what a picture shows in a box (x0, y0, x1, y1), nearer than a limit, into a layer's rgb, alpha and depth there."""
     rgb, alpha, depth_m = out
-    seen_m = picture.depth_m[box]
+    place = slice(box[1], box[3]), slice(box[0], box[2])
+    seen_m = picture.depth_m[place]
     hit = seen_m > 0
     if limit_m is not None:
-        hit &= seen_m <= limit_m[box]
-    rgb[hit] = np.clip(picture.rgb[box][hit], 0, 1)
+        hit &= seen_m <= limit_m
+    rgb[hit] = np.clip(picture.rgb[place][hit], 0, 1)
     alpha[hit] = 1
     depth_m[hit] = seen_m[hit]
 
