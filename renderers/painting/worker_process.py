@@ -24,12 +24,13 @@ THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
     "LP_NUM_THREADS",
     "DRJIT_THREADS",
 )
-"""Set to 1 in workers for the libraries that a painter loads; LP is Mesa's software renderer."""
+"""Set to 1 in workers for the libraries that a painter loads; LP is Mesa's software renderer.
 
+Not numba's: it refuses to compile where its variable changed after its threads had started.
+"""
 
 MESSAGE_S = 60.0
 """How long a message may take to arrive once it has begun."""
