@@ -47,7 +47,7 @@ SCENE_FILE = "scene.yaml"
 OWN_OPTIONS = ("renderer", "gradient", "estimator", "objective", "seed")
 """Options that are fields of ``Config``, and those that are fields of its ``differences`` and ``backend``."""
 DIFFERENCE_OPTIONS = ("scheme", "pairs")
-BACKEND_OPTIONS = ("function", "command", "surroundings", "workers", "timeout_s")
+BACKEND_OPTIONS = ("function", "command", "variant", "surroundings", "workers", "timeout_s")
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,8 @@ class Arguments:
     """callable: the Python function that draws, FILE.py:NAME or MODULE:NAME."""
     command: str | None = None
     """callable: the program that draws, with its arguments."""
+    variant: str | None = None
+    """mitsuba, mitsuba-path: scalar_rgb, llvm_ad_rgb or cuda_ad_rgb."""
     surroundings: str | None = None
     """mujoco: an MJCF file that stands around the objects."""
     workers: int | None = None

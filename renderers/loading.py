@@ -48,8 +48,8 @@ class BackendOptions:
     """callable: the Python function that draws, as FILE.py:NAME or MODULE:NAME."""
     command: str | None = None
     """callable: the program that draws, with its arguments."""
-    variant: str = "scalar_rgb"
-    """mitsuba, mitsuba-path: how Mitsuba computes; llvm_ad_rgb is faster and needs the LLVM library, cuda_ad_rgb needs a GPU."""
+    variant: str | None = None
+    """mitsuba, mitsuba-path: scalar_rgb (the default), llvm_ad_rgb, which is faster and needs LLVM, or cuda_ad_rgb on a GPU."""
     surroundings: str | None = None
     """mujoco: an MJCF file, a robot or a table for example, that stands around the objects."""
     workers: int = 0
@@ -171,7 +171,9 @@ def painter_factory(name: str, catalogue: Catalogue, options: BackendOptions) ->
     if name in ("mitsuba", "mitsuba-path"):
         from renderers.mitsuba.painter import MitsubaPainter
 
-        return functools.partial(MitsubaPainter, catalogue, "lambert" if name == "mitsuba" else "path", options.variant)
+        return functools.partial(
+            MitsubaPainter, catalogue, "lambert" if name == "mitsuba" else "path", options.variant or "scalar_rgb"
+        )
     if name == "pybullet":
         from renderers.pybullet import PyBulletPainter
 
@@ -197,6 +199,7 @@ def _check_options(name: str, options: BackendOptions) -> None:
     owners = {
         "function": ("callable",),
         "command": ("callable",),
+        "variant": ("mitsuba", "mitsuba-path"),
         "surroundings": ("mujoco",),
         "workers": PAINTERS,
     }

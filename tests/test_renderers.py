@@ -191,6 +191,7 @@ def test_unknown_names_and_gradients_are_refused(monkeypatch: pytest.MonkeyPatch
         ),
         ("mitsuba", BackendOptions(command="draw"), "command: expected renderer callable, got 'mitsuba' with 'draw'"),
         ("pybullet", BackendOptions(surroundings="arm.xml"), "surroundings: expected renderer mujoco, got 'pybullet'"),
+        ("raster", BackendOptions(variant="scalar_rgb"), "variant: expected renderer mitsuba or mitsuba-path, got 'raster'"),
         ("open3d", BackendOptions(workers=2), "workers: expected renderer open3d-offscreen or mujoco or .*, got 'open3d' with 2"),
         ("callable", BackendOptions(), "either a function or a command that draws, got none; give --function"),
         ("callable", BackendOptions(function="mine.py:draw", command="draw"), "a function or a command that draws, got both"),
