@@ -32,7 +32,7 @@ THREAD_VARIABLES = (
 Not numba's: it refuses to compile where its variable changed after its threads had started.
 """
 
-MESSAGE_S = 60.0
+MESSAGE_S = 10.0
 """How long a message may take to arrive once it has begun."""
 
 LEAVE_S = 1.0
