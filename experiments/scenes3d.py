@@ -19,8 +19,9 @@ import torch
 import tyro
 from setup3d import Setup, bound_prior, build_setup, examples, guide_config, held_out, training_scenes
 
-from inverse_graphics.checkpoints import STATE_FILE, load_guide, load_state
+from inverse_graphics.checkpoints import STATE_FILE, load_guide
 from inverse_graphics.config import load_dataclass, save_yaml
+from inverse_graphics.estimators import Estimator
 from inverse_graphics.evaluation import judge
 from inverse_graphics.files import write_json
 from inverse_graphics.guides import GuideSizes, RecurrentGuide
@@ -36,7 +37,8 @@ from inverse_graphics.runs import (
     find_run,
     pick_device,
 )
-from inverse_graphics.training import Estimator, Objective, TrainingConfig, TrainState, new_state, train
+from inverse_graphics.scene_training import Objective, SceneLoss, TrainingConfig, load_scene_state, scene_state
+from inverse_graphics.training import TrainState, train
 from renderers import BackendMissingError, BackendOptions, DifferenceOptions, Gradient
 from renderers.differences import Scheme
 from renderers.painting.workers import WorkerError
@@ -47,6 +49,8 @@ SCENE_FILE = "scene.yaml"
 OWN_OPTIONS = ("renderer", "gradient", "estimator", "objective", "seed")
 """Options that are fields of ``Config``, and those that are fields of its ``differences`` and ``backend``."""
 DIFFERENCE_OPTIONS = ("scheme", "pairs")
+SHOWN = ("sleep presence", "sleep position", "sleep category", "sleep yaw", "bound", "bound expected count")
+"""Terms beside the progress bar."""
 BACKEND_OPTIONS = ("function", "command", "variant", "surroundings", "workers", "timeout_s")
 
 
@@ -123,7 +127,7 @@ class Arguments:
     timeout_s: float | None = None
     """Seconds that a worker or a command may take for its part of a batch."""
     estimator: Estimator | None = None
-    """exact: count, class and yaw bin summed; nvil: drawn, score function with a baseline (the paper's)."""
+    """exact: count, class and yaw bin summed; nvil: drawn, score function with a baseline (the paper's); vimco: several draws."""
     objective: Objective | None = None
     """sleep: simulated pairs; bound: images only; sleep+bound: both."""
     steps: int | None = None
@@ -201,35 +205,28 @@ def build(config: Config, scene: SceneConfig, device: torch.device) -> Setup:
     return build_setup(scene, device, config.renderer, config.gradient, config.differences, config.backend)
 
 
-def train_run(config: Config, setup: Setup, run: Path, state: TrainState) -> Journal:
+def train_run(config: Config, setup: Setup, run: Path, state: TrainState[RecurrentGuide]) -> Journal:
     """Train a run to its end; returns its journal."""
     training = config.chosen
     start = state.step * training.batch_size
     with (
         training_scenes(setup, training.batch_size, config.seed, start) as stream,
-        Journal(run, training.steps, state.step) as journal,
+        Journal(run, training.steps, state.step, shown=SHOWN) as journal,
     ):
-        train(
-            state,
-            examples(stream, setup.device),
-            setup.renderer,
-            bound_prior(setup.scene, setup.catalogue),
-            training,
-            config.objective,
-            config.estimator,
-            journal,
-        )
+        prior = bound_prior(setup.scene, setup.catalogue)
+        loss = SceneLoss(setup.renderer, prior, training, config.objective, config.estimator)
+        train(state, examples(stream, setup.device), loss, training, journal)
     return journal
 
 
-def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState]:
+def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState[RecurrentGuide]]:
     """A new run, or the one to resume."""
     device = pick_device(arguments.device)
     if arguments.resume:
         run = find_run(arguments.out, STATE_FILE)
         config = resumed(load_dataclass(Config, run / CONFIG_FILE), arguments)
         save_yaml(run / CONFIG_FILE, config)
-        state = load_state(run / STATE_FILE, device)
+        state = load_scene_state(run / STATE_FILE, device)
         return config, build(config, load_scene_config(run / SCENE_FILE), device), state
     config = resolve(arguments)
     scene = load_scene_config(config.scene)
@@ -239,7 +236,7 @@ def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState]:
     run = claim_run(arguments.out)
     save_yaml(run / CONFIG_FILE, dataclasses.replace(config, scene=SCENE_FILE))
     save_yaml(run / SCENE_FILE, scene)
-    return config, setup, new_state(guide, config.seed, device)
+    return config, setup, scene_state(guide, config.seed, device)
 
 
 def finish(out: Path, guide: RecurrentGuide, config: Config, setup: Setup, journal: Journal | None) -> None:
@@ -288,7 +285,7 @@ def main(arguments: Arguments) -> None:
         journal = train_run(config, setup, arguments.out, state)
     except KeyboardInterrupt:
         raise RunError(f"stopped at step {state.step}; continue with --resume --out {arguments.out}") from None
-    finish(arguments.out, state.guide, config, setup, journal)
+    finish(arguments.out, state.model, config, setup, journal)
 
 
 if __name__ == "__main__":

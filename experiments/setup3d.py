@@ -12,8 +12,8 @@ from inverse_graphics.evaluation import least_distance_m
 from inverse_graphics.guides import GuideConfig, GuideSizes
 from inverse_graphics.objectives import UprightPrior
 from inverse_graphics.protocols import Renderer
+from inverse_graphics.scene_training import Example
 from inverse_graphics.symmetry import yaw_folds
-from inverse_graphics.training import Example
 from inverse_graphics.types import Catalogue, RenderOutput, Scene, map_tensors
 from renderers import BackendOptions, DifferenceOptions, Gradient, RasterRenderer, load_renderer, without_differences
 from scenes import SceneConfig, ScenePrior, SceneStream, generate

@@ -1,12 +1,4 @@
-"""What training maximises: the exact bound over the count, and maximum likelihood on simulated pairs (the sleep phase).
-
-Bound (Eslami et al. 2016, eq. 2) with the count summed instead of sampled: all N steps run, the layers' prefixes give the images
-C_0..C_N, and
-
-    L = sum_n q(n) [log p(x | C_n) - log q(n) / p(n) - sum_{i <= n} KL_i].
-
-Terms are per example and kept apart; ``estimators`` turns them into a loss.
-"""
+"""What training on 3-D scenes maximises: the bound (see ``bound``), and likelihood of simulated pairs (the sleep phase)."""
 
 from __future__ import annotations
 
@@ -18,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inverse_graphics.bound import BoundTerms, Choice, gaussian_constant
 from inverse_graphics.compositing import prefix_images, swap_errors
 from inverse_graphics.guides.posterior import (
     LOG_TWO_PI,
@@ -26,6 +19,7 @@ from inverse_graphics.guides.posterior import (
     count_log_probabilities,
     gaussian_log_prob,
     normal_like,
+    wrap,
     yaw_log_prob,
     yaw_of_phase,
 )
@@ -162,57 +156,6 @@ def _read_truth(
     return position, category, -yaw_log_prob(reading, class_ids, yaw_rad, guide.folds)
 
 
-@dataclass(frozen=True)
-class BoundTerms:
-    """The bound's terms, per example; images are compared by squared error, log p(x | C) = -error / (2 sigma^2) + constant."""
-
-    count_log_q: Float[Tensor, "b n_plus_1"]
-    """log q(n)."""
-    count_log_p: Float[Tensor, " n_plus_1"]
-    """log p(n)."""
-    errors: Float[Tensor, "b n_plus_1"]
-    """Squared error of each prefix image; gradient to the poses."""
-    coarse_errors: Float[Tensor, "b n_plus_1"]
-    """Squared error of blurred residuals, summed over the blur widths; gradient to the poses.  Not part of the bound: it pulls
-    objects across gaps."""
-    class_log_q: Float[Tensor, "b n k"]
-    """log q(class) of each slot."""
-    class_errors: Float[Tensor, "b n k n_plus_1"]
-    """Squared errors with one slot's class replaced."""
-    yaw_log_q: Float[Tensor, "b n y"]
-    """log q(yaw bin) for the class drawn."""
-    yaw_errors: Float[Tensor, "b n y n_plus_1"]
-    """Squared errors with one slot's yaw bin replaced."""
-    drawn_log_q: Float[Tensor, "b n"]
-    """log q of each slot's drawn class and yaw bin together."""
-    kl: Float[Tensor, "b n"]
-    """KL(q || p) of each slot's class and pose; gradient to the guide."""
-    sigma: float
-    """Standard deviation of the image noise."""
-    num_values: int
-    """Numbers in an image, for the constant."""
-
-    def log_likelihood(self, errors: Tensor) -> Tensor:
-        """-error / (2 sigma^2), without the constant."""
-        return errors * (-0.5 / self.sigma**2)
-
-    @property
-    def constant(self) -> float:
-        """What log p(x | C) adds to -error / (2 sigma^2)."""
-        return -0.5 * self.num_values * (LOG_TWO_PI + 2 * math.log(self.sigma))
-
-    @property
-    def kl_of_prefixes(self) -> Float[Tensor, "b n_plus_1"]:
-        """KL of the first 0, 1, ..., n slots."""
-        return torch.cat([torch.zeros_like(self.kl[:, :1]), self.kl.cumsum(-1)], -1)
-
-    @property
-    def bound(self) -> Float[Tensor, "b"]:
-        """The bound in nats, an estimate with one draw of class and pose."""
-        inside = self.log_likelihood(self.errors) - self.kl_of_prefixes + self.count_log_p - self.count_log_q
-        return (self.count_log_q.exp() * inside).sum(-1) + self.constant
-
-
 def bound_terms(
     guide: RecurrentGuide,
     renderer: Renderer,
@@ -224,6 +167,8 @@ def bound_terms(
     generator: torch.Generator | None,
     explore: float = 0.0,
     presence_limit: float = 6.0,
+    enumerated: bool = True,
+    spare_below: float = 0.0,
 ) -> BoundTerms:
     """Run the guide with draws, render its stack of layers, and collect the terms of the bound.
 
@@ -234,39 +179,49 @@ def bound_terms(
         view: their views.
         prior: p(count, class, pose).
         sigma: standard deviation of the image noise.
-        blur_px: widths of the boxes over which the residual is averaged for ``coarse_errors``.
+        blur_px: widths of the boxes over which the residual is averaged for ``BoundTerms.coarse``.
         generator: source of the draws.
         explore: share of the draws of class and yaw bin that are uniform instead of from the guide.
         presence_limit: presence logits are squashed softly to this size, so that no count loses its gradient.
+        enumerated: draw every class and yaw bin of every slot too; without, the terms hold no choices.
+        spare_below: alternatives of slots less probable than this are not drawn, and their choices learn nothing.
     """
     posterior = guide(image_rgb, view.camera, generator, draw=True, looks=1, explore=explore)
     objects = drawn_objects(posterior)
-    images = prefix_images(renderer, objects, view)
-    residual = images - image_rgb[:, None]
+    residual = prefix_images(renderer, objects, view) - image_rgb[:, None]
+    precision = -0.5 / sigma**2
     logits = presence_limit * torch.tanh(posterior.presence_logits / presence_limit)
-    alternatives = _alternatives(posterior, guide.folds, generator)
-    swapped = swap_errors(renderer, objects, alternatives, view, image_rgb)
-    classes = posterior.reading.class_logits.shape[-1]
+    count_log_q = count_log_probabilities(logits)
     class_log_q = F.log_softmax(posterior.reading.class_logits, -1)
-    drawn_class = posterior.class_ids[..., None]
     yaw_log_q = F.log_softmax(_of_class(posterior.reading.yaw_logits, posterior.class_ids), -1)
-    drawn_bin = posterior.yaw_bins.gather(-1, drawn_class)
-    visible = (guide.folds > 0)[posterior.class_ids]
-    drawn_log_q = class_log_q.gather(-1, drawn_class)[..., 0] + visible * yaw_log_q.gather(-1, drawn_bin)[..., 0]
+    choices: tuple[Choice, ...] = ()
+    if enumerated:
+        spared = at_least_probabilities(count_log_q.detach().exp()) < spare_below
+        alternatives = _alternatives(posterior, guide.folds, spared, generator)
+        swapped = precision * swap_errors(renderer, objects, alternatives, view, image_rgb)
+        by_class, by_bin = swapped.split([class_log_q.shape[-1], yaw_log_q.shape[-1]], 2)
+        turns = (guide.folds > 0)[posterior.class_ids] & ~spared
+        choices = (_choice(class_log_q, by_class, ~spared), _choice(yaw_log_q, by_bin, turns))
+    drawn_class = class_log_q.gather(-1, posterior.class_ids[..., None])[..., 0]
+    drawn_bin = yaw_log_q.gather(-1, posterior.yaw_bins.gather(-1, posterior.class_ids[..., None]))[..., 0]
+    drawn_bin = (guide.folds > 0)[posterior.class_ids] * drawn_bin
     return BoundTerms(
-        count_log_q=count_log_probabilities(logits),
+        count_log_q=count_log_q,
         count_log_p=torch.tensor(prior.count_probabilities, device=image_rgb.device).clamp(min=1e-12).log(),
-        errors=residual.square().sum((-3, -2, -1)),
-        coarse_errors=coarse_errors(residual, blur_px),
-        class_log_q=class_log_q,
-        class_errors=swapped[:, :, :classes],
-        yaw_log_q=torch.where(visible[..., None], yaw_log_q, yaw_log_q.detach()),
-        yaw_errors=swapped[:, :, classes:] * visible[..., None, None],
-        drawn_log_q=drawn_log_q,
-        kl=_kl(posterior, class_log_q, guide.folds, prior),
-        sigma=sigma,
-        num_values=image_rgb[0].numel(),
+        log_likelihood=precision * residual.square().sum((-3, -2, -1)),
+        coarse=precision * coarse_errors(residual, blur_px),
+        choices=choices,
+        drawn_log_q=drawn_class + drawn_bin,
+        kl=slot_kl(posterior, class_log_q, guide.folds, prior),
+        log_ratio=log_ratio(posterior, drawn_class, drawn_bin, guide.folds, prior),
+        constant=gaussian_constant(image_rgb[0].numel(), sigma),
     )
+
+
+def _choice(log_q: Float[Tensor, "b n k"], log_likelihood: Float[Tensor, "b n k m"], counts: Tensor) -> Choice:
+    """A choice that learns nothing in the slots where it does not count."""
+    counts = counts[..., None]
+    return Choice(torch.where(counts, log_q, log_q.detach()), log_likelihood * counts[..., None])
 
 
 def drawn_objects(posterior: Posterior) -> Objects:
@@ -297,8 +252,11 @@ def _of_class(values: Float[Tensor, "b n k y"], class_ids: Int[Tensor, "b n"]) -
     return values.gather(-2, class_ids[..., None, None].expand(*class_ids.shape, 1, values.shape[-1]))[..., 0, :]
 
 
-def _alternatives(posterior: Posterior, folds: Tensor, generator: torch.Generator | None) -> Objects:
-    """What may stand in each slot instead: every class with the yaw drawn for it, then a draw from each yaw bin of its class."""
+def _alternatives(posterior: Posterior, folds: Tensor, spared: Tensor, generator: torch.Generator | None) -> Objects:
+    """What may stand in a slot instead: every class with the yaw drawn for it, then a draw from each yaw bin of its class.
+
+    Those of slots that are ``spared`` are absent.
+    """
     with torch.no_grad():
         classes, bins = posterior.reading.yaw_logits.shape[-2:]
         phase = _of_class(posterior.reading.yaw_phase_rad, posterior.class_ids)
@@ -308,11 +266,11 @@ def _alternatives(posterior: Posterior, folds: Tensor, generator: torch.Generato
         every = torch.arange(classes, device=yaw.device).expand(*posterior.class_ids.shape, classes)
         class_ids = torch.cat([every, posterior.class_ids[..., None].expand(-1, -1, bins)], -1)
         xy = posterior.xy_m[:, :, None].expand(*class_ids.shape, 2)
-        worth_drawing = torch.cat([torch.ones_like(every, dtype=torch.bool), fold > 0], -1)
+        worth_drawing = torch.cat([torch.ones_like(every, dtype=torch.bool), fold > 0], -1) & ~spared[..., None]
         return Objects(class_ids, upright_pose(xy, yaw), worth_drawing)
 
 
-def _kl(posterior: Posterior, class_log_q: Tensor, folds: Tensor, prior: UprightPrior) -> Float[Tensor, "b n"]:
+def slot_kl(posterior: Posterior, class_log_q: Tensor, folds: Tensor, prior: UprightPrior) -> Float[Tensor, "b n"]:
     """KL of class, position and yaw.
 
     Yaw by the joint of bin and place in it: an upper bound of the mixture's own while the components are narrow against the bins'
@@ -330,6 +288,16 @@ def _kl(posterior: Posterior, class_log_q: Tensor, folds: Tensor, prior: Upright
     return kl_class + kl_xy + (class_log_q.exp() * seen * kl_yaw).sum(-1)
 
 
-def expected_count(count_log_q: Float[Tensor, "b n_plus_1"]) -> Float[Tensor, "b"]:
-    """Mean of q(n)."""
-    return at_least_probabilities(count_log_q.exp()).sum(-1)
+def log_ratio(
+    posterior: Posterior, drawn_class: Tensor, drawn_bin: Tensor, folds: Tensor, prior: UprightPrior
+) -> Float[Tensor, "b n"]:
+    """Log q - log p of the class, position and yaw drawn, yaw by the joint of bin and place in it as in ``slot_kl``."""
+    reading, ids = posterior.reading, posterior.class_ids
+    at_bin = posterior.yaw_bins.gather(-1, ids[..., None])
+    centre, std = (_of_class(x, ids).gather(-1, at_bin)[..., 0] for x in (reading.yaw_phase_rad, reading.yaw_std_rad))
+    fold = folds[ids]
+    away = wrap(posterior.yaw_rad.gather(-1, ids[..., None])[..., 0] * fold - centre)
+    turn = drawn_bin - 0.5 * (away / std).square() - std.log() + math.log(2) + 0.5 * LOG_TWO_PI
+    place = gaussian_log_prob(posterior.xy_m, posterior.glimpse_xy_m + reading.offset_mean_m, reading.offset_std_m)
+    prior_place = prior.position_log_prob(posterior.xy_m) + prior.apart_log_prob(posterior.xy_m)
+    return drawn_class + math.log(prior.num_classes) + place - prior_place + (fold > 0) * turn

@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from inverse_graphics.checkpoints import GUIDE_FILE, STATE_FILE, save_guide, save_state
+from inverse_graphics.checkpoints import MODEL_FILE, STATE_FILE, save_model, save_state
 from inverse_graphics.files import read_json, write_json
 from inverse_graphics.training import TrainState
 
@@ -43,7 +44,7 @@ def claim_run(out: str | Path) -> Path:
     return path
 
 
-def find_run(path: str | Path, needed: str = GUIDE_FILE) -> Path:
+def find_run(path: str | Path, needed: str = MODEL_FILE) -> Path:
     """Check that a directory holds a run.
 
     Raises:
@@ -76,7 +77,15 @@ class Journal:
     and on closing, whatever ended the run, so that ``--resume`` loses little.
     """
 
-    def __init__(self, run: Path, steps: int, done: int = 0, every: int = 25, save_every_s: float = 120.0) -> None:
+    def __init__(
+        self,
+        run: Path,
+        steps: int,
+        done: int = 0,
+        every: int = 25,
+        save_every_s: float = 120.0,
+        shown: tuple[str, ...] = (),
+    ) -> None:
         """Open a run's journal.
 
         Args:
@@ -85,8 +94,9 @@ class Journal:
             done: how many are done already; what a former journal wrote of later steps is dropped.
             every: steps a logged value is the mean of.
             save_every_s: seconds between checkpoints.
+            shown: scalars beside the progress bar, after the loss.
         """
-        self._run, self._every, self._save_every_s = run, every, save_every_s
+        self._run, self._every, self._save_every_s, self._shown = run, every, save_every_s, ("loss", *shown)
         self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=done + 1 if done else None)
         seen = sys.stderr.isatty()
         self._bar = tqdm(
@@ -105,7 +115,7 @@ class Journal:
             rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
             self._rows = [{k: v for k, v in row.items() if v is not None} for row in rows if row["step"] <= done]
         self._recent: list[Mapping[str, float]] = []
-        self._state: TrainState | None = None
+        self._state: TrainState[Any] | None = None
         self._saved_at = self._started = time.monotonic()
         self._ended: float | None = None
         self._earlier_s = self._rows[-1].get("seconds", 0.0) if self._rows else 0.0
@@ -116,7 +126,7 @@ class Journal:
         now = time.monotonic() if self._ended is None else self._ended
         return self._earlier_s + now - self._started
 
-    def __call__(self, state: TrainState, scalars: Mapping[str, float]) -> None:
+    def __call__(self, state: TrainState[Any], scalars: Mapping[str, float]) -> None:
         """Record a step."""
         self._state = state
         self._recent.append(scalars)
@@ -135,7 +145,7 @@ class Journal:
         for name, value in row.items():
             self._writer.add_scalar(name.replace(" ", "/", 1), value, step)
         self._rows.append({"step": float(step), "seconds": self.seconds} | row)
-        self._bar.set_postfix({name: f"{row[name]:.3g}" for name in ("loss", *_SHOWN) if name in row}, refresh=False)
+        self._bar.set_postfix({name: f"{row[name]:.3g}" for name in self._shown if name in row}, refresh=False)
 
     @property
     def history(self) -> dict[str, list[float]]:
@@ -155,7 +165,7 @@ class Journal:
         table = {name: [value if math.isfinite(value) else None for value in values] for name, values in self.history.items()}
         write_json(self._run / HISTORY_FILE, table)
         save_state(self._run / STATE_FILE, self._state)
-        save_guide(self._run / GUIDE_FILE, self._state.guide)
+        save_model(self._run / MODEL_FILE, self._state.model)
         self._saved_at = time.monotonic()
 
     def __enter__(self) -> Journal:
@@ -166,10 +176,6 @@ class Journal:
         self._bar.close()
         self.save()
         self._writer.close()
-
-
-_SHOWN = ("sleep presence", "sleep position", "sleep category", "sleep yaw", "bound", "bound squared error")
-"""Terms beside the progress bar."""
 
 
 def _mean(values: list[float]) -> float:

@@ -22,10 +22,11 @@ from painters import RayPainter
 from renderer_scenes import ball, box, catalogue_of, table_scene
 from test_scenes3d import check_report, check_results, results_of, same_weights, start
 
-from inverse_graphics.checkpoints import STATE_FILE, load_state
+from inverse_graphics.checkpoints import STATE_FILE
 from inverse_graphics.config import load_yaml
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.runs import Journal
+from inverse_graphics.scene_training import load_scene_state
 from inverse_graphics.training import TrainState
 from inverse_graphics.types import RenderOutput
 from renderers import load_renderer
@@ -195,7 +196,7 @@ def fault_options(folder: Path) -> tuple[object, ...]:
 def after_one_step(patch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
     record = Journal.__call__
 
-    def recorded(journal: Journal, state: TrainState, scalars: dict[str, float]) -> None:
+    def recorded(journal: Journal, state: TrainState[RecurrentGuide], scalars: dict[str, float]) -> None:
         record(journal, state, scalars)
         if state.step == 1:
             do()
@@ -243,7 +244,7 @@ def test_a_function_that_fails_ends_the_run_and_a_mended_one_resumes_it(
     assert printed.rstrip().endswith(errors[-1])
     assert len(errors) == 1
     assert re.search(FAULTS[how], errors[0]), errors[0]
-    assert load_state(run / STATE_FILE, torch.device("cpu")).step == 1
+    assert load_scene_state(run / STATE_FILE, torch.device("cpu")).step == 1
     assert not (run / "results.json").exists()
     fault.unlink()
     resumed = ("--workers", 0) if how == "hang" else ()

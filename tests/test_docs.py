@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assets import load_catalogue
-from inverse_graphics.checkpoints import save_guide
+from inverse_graphics.checkpoints import MODEL_FILE, save_model
 from inverse_graphics.guides import GuideConfig, RecurrentGuide
 from inverse_graphics.symmetry import yaw_folds
 from scenes import load_scene_config
@@ -25,7 +25,7 @@ def test_the_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     catalogue = load_catalogue(config.catalogue, config.classes)
     torch.manual_seed(0)
     folds = tuple(yaw_folds(mesh.symmetry) for mesh in catalogue.meshes)
-    save_guide(tmp_path / "guide.safetensors", RecurrentGuide(GuideConfig(3, folds, 64, 64)))
+    save_model(tmp_path / MODEL_FILE, RecurrentGuide(GuideConfig(3, folds, 64, 64)))
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert 'load_guide("runs/scenes3d")' in example
     exec(compile(example.replace("runs/scenes3d", str(tmp_path)), "README.md", "exec"), {})

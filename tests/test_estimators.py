@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inverse_graphics.estimators import BASELINE_SCALE, Baseline, Weights, exact_loss, nvil_loss
+from inverse_graphics.bound import BoundTerms, Choice, gaussian_constant
+from inverse_graphics.estimators import BASELINE_SCALE, Baseline, Weights, exact_loss, nvil_loss, vimco_loss
 from inverse_graphics.guides.posterior import count_log_probabilities
-from inverse_graphics.objectives import BoundTerms
 
 SLOTS, CLASSES, BINS = 2, 2, 2
 LOG_P = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log()
 SIGMA = 0.8
+PRECISION = -0.5 / SIGMA**2
 OUTCOMES = list(itertools.product(range(CLASSES), *[range(BINS)] * CLASSES))
 """What one slot may draw: a class, and a bin for each class."""
 
@@ -95,16 +96,16 @@ def terms_of(logits: Logits, ids: Tensor, bins: Tensor) -> BoundTerms:
     return BoundTerms(
         count_log_q=count_log_probabilities(logits.presence),
         count_log_p=LOG_P,
-        errors=errors(pair, 0),
-        coarse_errors=torch.zeros(len(ids), SLOTS + 1, dtype=torch.float64),
-        class_log_q=class_log_q,
-        class_errors=torch.stack([torch.stack(x, 1) for x in by_class], 1),
-        yaw_log_q=yaw_log_q,
-        yaw_errors=torch.stack([torch.stack(x, 1) for x in by_bin], 1),
+        log_likelihood=PRECISION * errors(pair, 0),
+        coarse=torch.zeros(len(ids), SLOTS + 1, dtype=torch.float64),
+        choices=(
+            Choice(class_log_q, PRECISION * torch.stack([torch.stack(x, 1) for x in by_class], 1)),
+            Choice(yaw_log_q, PRECISION * torch.stack([torch.stack(x, 1) for x in by_bin], 1)),
+        ),
         drawn_log_q=drawn,
         kl=slot_kl(logits),
-        sigma=SIGMA,
-        num_values=12,
+        log_ratio=drawn + math.log(CLASSES * BINS),
+        constant=gaussian_constant(12, SIGMA),
     )
 
 
@@ -152,7 +153,8 @@ def test_exact_gradient_of_one_slot_needs_no_draws() -> None:
     expected = torch.autograd.grad(-(count_log_q[0].exp()[1] * -(q @ swapped) / 2), classes, retain_graph=True)
     for drawn in range(3):
         terms = dataclasses.replace(
-            _one_slot(count_log_q, log_q, swapped), errors=torch.stack([torch.tensor(3.0), swapped[drawn]])[None].double()
+            _one_slot(count_log_q, log_q, swapped),
+            log_likelihood=-0.5 * torch.stack([torch.tensor(3.0), swapped[drawn]])[None].double(),
         )
         got = torch.autograd.grad(exact_loss(terms, Weights()).sum(), classes, retain_graph=True)
         torch.testing.assert_close(got[0], expected[0])
@@ -163,16 +165,13 @@ def _one_slot(count_log_q: Tensor, class_log_q: Tensor, swapped: Tensor) -> Boun
     return BoundTerms(
         count_log_q=count_log_q,
         count_log_p=torch.tensor([0.5, 0.5], dtype=torch.float64).log(),
-        errors=zero,
-        coarse_errors=zero,
-        class_log_q=class_log_q,
-        class_errors=torch.stack([torch.zeros_like(swapped), swapped], -1)[None, None],
-        yaw_log_q=torch.zeros(1, 1, 1, dtype=torch.float64),
-        yaw_errors=torch.zeros(1, 1, 1, 2, dtype=torch.float64),
+        log_likelihood=zero,
+        coarse=zero,
+        choices=(Choice(class_log_q, -0.5 * torch.stack([torch.zeros_like(swapped), swapped], -1)[None, None]),),
         drawn_log_q=torch.zeros(1, 1, dtype=torch.float64),
         kl=torch.zeros(1, 1, dtype=torch.float64),
-        sigma=1.0,
-        num_values=3,
+        log_ratio=torch.zeros(1, 1, dtype=torch.float64),
+        constant=gaussian_constant(3, 1.0),
     )
 
 
@@ -188,6 +187,42 @@ def test_nvil_gradient_agrees_with_the_enumerated_bound(baseline: float) -> None
         error = got.std(0) / math.sqrt(draws)
         assert (error > 0).all() and (error < 0.05).all()
         assert ((got.mean(0) - expected).abs() < 4.5 * error).all()
+
+
+def enumerated_tighter_bound(logits: Logits) -> Tensor:
+    """E[log (w_a + w_b) / 2] over all pairs of draws of two particles: each a count and a (class, bin) pair in each slot."""
+    log_pair = (logits.classes.log_softmax(-1)[..., None] + logits.bins.log_softmax(-1)).flatten(1)
+    count_log_q, table = count_log_probabilities(logits.presence), -0.5 * error_table() / SIGMA**2
+    log_q, log_w = [], []
+    for n, i, j in itertools.product(range(SLOTS + 1), range(4), range(4)):
+        ratio = torch.stack([log_pair[0, i], log_pair[1, j]])[:n].sum() + n * math.log(CLASSES * BINS)
+        log_q.append(count_log_q[n] + log_pair[0, i] + log_pair[1, j])
+        log_w.append(table[n, i, j] + LOG_P[n] - count_log_q[n] - ratio)
+    q, w = torch.stack(log_q).exp(), torch.stack(log_w)
+    return q @ (torch.logaddexp(w[:, None], w[None]) - math.log(2)) @ q
+
+
+def test_vimco_gradient_agrees_with_that_of_all_pairs_of_draws() -> None:
+    draws, logits, g = 40_000, random_logits(), torch.Generator().manual_seed(3)
+    q, q_bins = logits.classes.detach().softmax(-1), logits.bins.detach().softmax(-1)
+    ids = torch.multinomial(q, draws, replacement=True, generator=g).T
+    bins = torch.multinomial(q_bins.flatten(0, 1), draws, replacement=True, generator=g).T.reshape(draws, SLOTS, CLASSES)
+    each = logits.for_each(draws)
+    loss = vimco_loss(terms_of(each, ids, bins), Weights(), 2, g)
+    assert len(loss) == draws // 2
+    expected = torch.autograd.grad(-enumerated_tighter_bound(logits), logits.all)
+    for got, wanted in zip(torch.autograd.grad(loss.sum(), each.all), expected, strict=True):
+        pairs = got.unflatten(0, (2, -1)).sum(0)
+        error = pairs.std(0) / math.sqrt(len(pairs))
+        assert (error > 0).all() and (error < 0.05).all()
+        assert ((pairs.mean(0) - wanted).abs() < 4.5 * error).all()
+
+
+def test_vimco_wants_two_particles_that_divide_the_rows() -> None:
+    terms = terms_of(random_logits().for_each(64), *every_draw())
+    for particles in (1, 3):
+        with pytest.raises(ValueError, match="expected at least 2 particles that divide 64 rows"):
+            vimco_loss(terms, Weights(), particles, None)
 
 
 def test_exact_gradient_varies_less_than_nvil() -> None:
@@ -217,7 +252,7 @@ def test_baseline_is_fitted_by_least_squares_and_leaves_the_guide_alone() -> Non
     terms = terms_of(each, ids, bins)
     loss = nvil_loss(terms, Weights(), baseline, torch.Generator().manual_seed(0))
     count = torch.multinomial(terms.count_log_q.detach().exp(), 1, generator=torch.Generator().manual_seed(0))
-    inside = terms.log_likelihood(terms.errors) - terms.kl_of_prefixes + LOG_P - terms.count_log_q
+    inside = terms.log_likelihood - terms.kl_of_prefixes + LOG_P - terms.count_log_q
     expected = -inside.gather(1, count)[:, 0].detach() / BASELINE_SCALE**2
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), baseline)[0], expected)
     image_rgb = torch.rand(3, 16, 24, 3)
@@ -244,13 +279,13 @@ def test_cold_weights_fall_with_the_likelihood_by_their_temperature() -> None:
 
 
 def pose_gradients(weights: Weights, estimator: str = "exact") -> tuple[Tensor, Tensor]:
-    """Gradients with respect to errors and blurred errors."""
+    """Gradients with respect to squared errors and blurred ones."""
     logits = random_logits()
     ids, bins = every_draw()
     terms = terms_of(logits.for_each(len(ids)), ids, bins)
-    errors = terms.errors.clone().requires_grad_()
+    errors = (terms.log_likelihood / PRECISION).requires_grad_()
     coarse = torch.ones_like(errors).requires_grad_()
-    terms = dataclasses.replace(terms, errors=errors, coarse_errors=coarse)
+    terms = dataclasses.replace(terms, log_likelihood=PRECISION * errors, coarse=PRECISION * coarse)
     if estimator == "exact":
         loss = exact_loss(terms, weights)
     else:
@@ -282,14 +317,15 @@ def test_nvil_poses_feel_the_drawn_count_and_the_cold_share() -> None:
 
 def optimum(terms: BoundTerms, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
     """log q* of count, classes and bins by the definition: p(k) times the expected likelihood, all else fixed."""
-    w = weights.of(terms.count_log_q, terms.log_likelihood(terms.errors))
-    count = (LOG_P + terms.log_likelihood(terms.errors) - terms.kl_of_prefixes).detach().log_softmax(-1)
-    by_class, by_bin = torch.zeros_like(terms.class_log_q), torch.zeros_like(terms.yaw_log_q)
+    w = weights.of(terms.count_log_q, terms.log_likelihood)
+    count = (LOG_P + terms.log_likelihood - terms.kl_of_prefixes).detach().log_softmax(-1)
+    classes, bins = terms.choices
+    by_class, by_bin = torch.zeros_like(classes.log_q), torch.zeros_like(bins.log_q)
     for slot in range(SLOTS):
         held = w[:, slot + 1 :]
         share = (held / held.sum(-1, keepdim=True))[:, None]
-        by_class[:, slot] = (share * terms.log_likelihood(terms.class_errors)[:, slot, :, slot + 1 :]).sum(-1)
-        by_bin[:, slot] = (share * terms.log_likelihood(terms.yaw_errors)[:, slot, :, slot + 1 :]).sum(-1)
+        by_class[:, slot] = (share * classes.log_likelihood[:, slot, :, slot + 1 :]).sum(-1)
+        by_bin[:, slot] = (share * bins.log_likelihood[:, slot, :, slot + 1 :]).sum(-1)
     return count, by_class.log_softmax(-1), by_bin.log_softmax(-1)
 
 
@@ -299,8 +335,10 @@ def target_gradients(terms: BoundTerms, log_q: tuple[Tensor, ...], target_share:
     terms = dataclasses.replace(
         terms,
         count_log_q=leaves[0].log_softmax(-1),
-        class_log_q=leaves[1].log_softmax(-1),
-        yaw_log_q=leaves[2].log_softmax(-1),
+        choices=tuple(
+            dataclasses.replace(choice, log_q=leaf.log_softmax(-1))
+            for choice, leaf in zip(terms.choices, leaves[1:], strict=True)
+        ),
         kl=terms.kl.detach(),
     )
     return torch.autograd.grad(exact_loss(terms, Weights(1.0, target_share)).sum(), leaves)

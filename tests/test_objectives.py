@@ -10,17 +10,18 @@ import torch
 from guide_scenes import FOLDS, PRIOR, random_reading, scenes_of_counts, table_renderer, tiny_guide
 from torch.distributions import Bernoulli, Categorical, Normal
 
+from inverse_graphics.bound import BoundTerms, expected_count
 from inverse_graphics.guides import Posterior, RecurrentGuide
 from inverse_graphics.guides.posterior import yaw_log_prob
 from inverse_graphics.objectives import (
     OVERLAP_M,
-    BoundTerms,
     UprightPrior,
     bound_terms,
     coarse_errors,
     drawn_objects,
-    expected_count,
+    log_ratio,
     sleep_terms,
+    slot_kl,
 )
 from inverse_graphics.poses import upright_pose
 from inverse_graphics.types import Objects, View, map_tensors
@@ -49,6 +50,11 @@ def case() -> tuple[RecurrentGuide, View, torch.Tensor, Posterior, BoundTerms, t
 
 def one(view: View, scene: int) -> View:
     return map_tensors(lambda x: x[scene], view)
+
+
+def squared(log_likelihood: torch.Tensor) -> float:
+    """The squared error behind a log-likelihood."""
+    return float(log_likelihood.detach()) * -2 * SIGMA**2
 
 
 def squared_error(objects: Objects, count: int, view: View, target_rgb: torch.Tensor) -> float:
@@ -100,7 +106,7 @@ def test_errors_of_prefixes_are_those_of_cut_scenes(case: tuple) -> None:
     for b in range(len(COUNTS)):
         objects, view_b = objects_of(posterior, b), one(view, b)
         for n in range(3):
-            assert float(terms.errors[b, n].detach()) == pytest.approx(squared_error(objects, n, view_b, image_rgb[b]), rel=1e-4)
+            assert squared(terms.log_likelihood[b, n]) == pytest.approx(squared_error(objects, n, view_b, image_rgb[b]), rel=1e-4)
     assert torch.equal(drawn_objects(posterior).class_ids, posterior.class_ids)
     torch.testing.assert_close(
         drawn_objects(posterior).T_world_object,
@@ -120,8 +126,8 @@ def test_errors_of_classes_are_those_of_the_scene_with_that_class(case: tuple) -
                 T[slot] = upright_pose(posterior.xy_m[b, slot], posterior.yaw_rad[b, slot, k]).detach()
                 for n in range(3):
                     expected = squared_error(Objects(ids, T, objects.present), n, view_b, image_rgb[b]) if n > slot else 0.0
-                    assert float(terms.class_errors[b, slot, k, n]) == pytest.approx(expected, rel=1e-4)
-                    differ += n > slot and abs(expected - float(terms.errors[b, n].detach())) > 0.1
+                    assert squared(terms.choices[0].log_likelihood[b, slot, k, n]) == pytest.approx(expected, rel=1e-4)
+                    differ += n > slot and abs(expected - squared(terms.log_likelihood[b, n])) > 0.1
     assert differ > 10
 
 
@@ -140,7 +146,7 @@ def test_errors_of_yaw_bins_are_those_of_the_scene_turned_to_a_draw_from_them(ca
                 for n in range(3):
                     turned = Objects(objects.class_ids, T, objects.present)
                     expected = squared_error(turned, n, view_b, image_rgb[b]) if n > slot and FOLDS[k] else 0.0
-                    assert float(terms.yaw_errors[b, slot, i, n]) == pytest.approx(expected, rel=1e-4)
+                    assert squared(terms.choices[1].log_likelihood[b, slot, i, n]) == pytest.approx(expected, rel=1e-4)
                     seen += expected > 0
     assert seen > 10
 
@@ -184,10 +190,50 @@ def test_drawn_log_q_is_that_of_class_and_visible_yaw_bin(case: tuple) -> None:
         for slot, k in enumerate(posterior.class_ids[b].tolist()):
             expected = posterior.reading.class_logits[b, slot].log_softmax(-1)[k]
             yaw_log_q = posterior.reading.yaw_logits[b, slot, k].log_softmax(-1)
-            torch.testing.assert_close(terms.yaw_log_q[b, slot], yaw_log_q)
+            torch.testing.assert_close(terms.choices[1].log_q[b, slot], yaw_log_q)
             if FOLDS[k]:
                 expected = expected + yaw_log_q[posterior.yaw_bins[b, slot, k]]
             torch.testing.assert_close(terms.drawn_log_q[b, slot], expected)
+
+
+def test_mean_of_the_drawn_ratio_is_the_kl() -> None:
+    """Over many draws at one place; what the prior says of the position varies with the draw, and is in both."""
+    guide = tiny_guide()
+    _, view, image_rgb = scenes_of_counts([1])
+    many, camera = image_rgb.expand(6000, *image_rgb.shape[1:]), map_tensors(lambda x: x.expand(6000, *x.shape[1:]), view.camera)
+    posterior = guide(many, camera, torch.Generator().manual_seed(1), draw=True, looks=1)
+    first = map_tensors(lambda x: x[:, :1].detach(), posterior)
+    class_log_q = first.reading.class_logits.log_softmax(-1)
+    yaw_log_q = first.reading.yaw_logits.log_softmax(-1)
+    drawn_class = class_log_q.gather(-1, first.class_ids[..., None])[..., 0]
+    of_class = yaw_log_q.gather(-1, first.yaw_bins[..., None])[..., 0]
+    drawn_bin = of_class.gather(-1, first.class_ids[..., None])[..., 0] * (guide.folds > 0)[first.class_ids]
+    difference = log_ratio(first, drawn_class, drawn_bin, guide.folds, PRIOR) - slot_kl(first, class_log_q, guide.folds, PRIOR)
+    error = float(difference.std()) / math.sqrt(6000)
+    assert abs(float(difference.mean())) < 4 * error < 0.2
+
+
+def test_improbable_slots_are_spared() -> None:
+    guide = tiny_guide()
+    with torch.no_grad():
+        guide.get_parameter("step.2.weight").zero_()
+        guide.get_parameter("step.2.bias")[0] = -2.0  # 12 % for one object, 1.4 % for two
+    _, view, image_rgb = scenes_of_counts([1, 2])
+
+    def terms(spare_below: float) -> BoundTerms:
+        generator = torch.Generator().manual_seed(0)
+        return bound_terms(guide, table_renderer(), image_rgb, view, PRIOR, SIGMA, (), generator, spare_below=spare_below)
+
+    every, spared = terms(0.0), terms(0.05)
+    for choice, other in zip(every.choices, spared.choices, strict=True):
+        assert torch.equal(choice.log_likelihood[:, 0], other.log_likelihood[:, 0])
+        assert choice.log_likelihood[:, 1].any() and not other.log_likelihood[:, 1].any()
+    gradients = [
+        torch.autograd.grad(t.choices[0].log_q[:, 1, 0].sum(), guide.class_head.weight, allow_unused=True)[0]
+        for t in (every, spared)
+    ]
+    assert gradients[0].any() and (gradients[1] is None or not gradients[1].any())
+    assert torch.equal(every.log_likelihood, spared.log_likelihood)
 
 
 def test_yaw_bins_that_cannot_be_seen_get_no_gradient() -> None:
@@ -196,18 +242,18 @@ def test_yaw_bins_that_cannot_be_seen_get_no_gradient() -> None:
         guide.class_head.bias[1] = 50.0  # always the ball
     _, view, image_rgb = scenes_of_counts([1, 2])
     terms = bound_terms(guide, table_renderer(), image_rgb, view, PRIOR, SIGMA, (), torch.Generator().manual_seed(0))
-    assert not terms.yaw_errors.any()
-    (gradient,) = torch.autograd.grad(terms.yaw_log_q.sum(), guide.yaw_head.weight)
+    assert not terms.choices[1].log_likelihood.any()
+    (gradient,) = torch.autograd.grad(terms.choices[1].log_q.sum(), guide.yaw_head.weight)
     assert not gradient.any()
 
 
 def test_errors_pull_positions_and_swaps_carry_nothing(case: tuple) -> None:
     guide, _, _, _, terms, _ = case
-    gradient = torch.autograd.grad(terms.errors[:, 1:].sum(), guide.offset_head.weight, retain_graph=True)[0]
+    gradient = torch.autograd.grad(terms.log_likelihood[:, 1:].sum(), guide.offset_head.weight, retain_graph=True)[0]
     assert torch.isfinite(gradient).all() and gradient.any()
-    gradient = torch.autograd.grad(terms.coarse_errors.sum(), guide.offset_head.weight, retain_graph=True)[0]
+    gradient = torch.autograd.grad(terms.coarse.sum(), guide.offset_head.weight, retain_graph=True)[0]
     assert torch.isfinite(gradient).all() and gradient.any()
-    assert not terms.class_errors.requires_grad and not terms.yaw_errors.requires_grad
+    assert not any(choice.log_likelihood.requires_grad for choice in terms.choices)
 
 
 def test_yaw_kl_bounds_that_of_narrow_mixtures() -> None:

@@ -10,20 +10,22 @@ import pytest
 import torch
 from guide_scenes import tiny_guide
 
-from inverse_graphics.checkpoints import GUIDE_FILE, STATE_FILE, load_guide, load_state
+from inverse_graphics.checkpoints import MODEL_FILE, STATE_FILE, load_guide
+from inverse_graphics.guides import RecurrentGuide
 from inverse_graphics.runs import CONFIG_FILE, HISTORY_FILE, Journal, RunError, claim_run, current_commit, find_run, pick_device
-from inverse_graphics.training import TrainState, new_state
+from inverse_graphics.scene_training import load_scene_state, scene_state
+from inverse_graphics.training import TrainState
 
 CPU = torch.device("cpu")
 
 
-def state_at(step: int) -> TrainState:
-    state = new_state(tiny_guide(), 0, CPU)
+def state_at(step: int) -> TrainState[RecurrentGuide]:
+    state = scene_state(tiny_guide(), 0, CPU)
     state.step = step
     return state
 
 
-def record(journal: Journal, state: TrainState, steps: range, **extra: float) -> None:
+def record(journal: Journal, state: TrainState[RecurrentGuide], steps: range, **extra: float) -> None:
     for step in steps:
         state.step = step
         journal(state, {"loss": float(step)} | extra)
@@ -57,9 +59,9 @@ def test_find_run_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=CONFIG_FILE):
         find_run(tmp_path)
     (tmp_path / CONFIG_FILE).write_text("")
-    with pytest.raises(RunError, match=GUIDE_FILE):
+    with pytest.raises(RunError, match=MODEL_FILE):
         find_run(tmp_path)
-    (tmp_path / GUIDE_FILE).write_bytes(b"")
+    (tmp_path / MODEL_FILE).write_bytes(b"")
     assert find_run(str(tmp_path)) == tmp_path
 
 
@@ -71,8 +73,8 @@ def test_journal_averages_and_saves_on_closing(tmp_path: Path) -> None:
     history = strict_json(tmp_path / HISTORY_FILE)
     assert history["step"] == [2.0, 4.0, 5.0] and history["loss"] == [1.5, 3.5, 5.0] and history["bound"] == [-3.0] * 3
     assert all(value is not None and value >= 0 for value in history["seconds"])
-    assert load_state(tmp_path / STATE_FILE, CPU).step == 5
-    assert load_guide(tmp_path).config == state.guide.config
+    assert load_scene_state(tmp_path / STATE_FILE, CPU).step == 5
+    assert load_guide(tmp_path).config == state.model.config
     assert any((tmp_path / "tensorboard").iterdir())
 
 
@@ -80,7 +82,7 @@ def test_journal_saves_whatever_ended_the_run(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError), Journal(tmp_path, steps=9, every=4) as journal:
         record(journal, state_at(0), range(1, 4))
         raise FloatingPointError
-    assert load_state(tmp_path / STATE_FILE, CPU).step == 3
+    assert load_scene_state(tmp_path / STATE_FILE, CPU).step == 3
     assert strict_json(tmp_path / HISTORY_FILE)["loss"] == [2.0]
 
 
@@ -93,7 +95,7 @@ def test_journal_without_a_step_writes_no_checkpoint(tmp_path: Path) -> None:
 def test_journal_saves_at_intervals(tmp_path: Path) -> None:
     with Journal(tmp_path, steps=3, save_every_s=-1.0) as journal:
         record(journal, state_at(0), range(1, 2))
-        assert load_state(tmp_path / STATE_FILE, CPU).step == 1
+        assert load_scene_state(tmp_path / STATE_FILE, CPU).step == 1
 
 
 def test_history_on_disk_has_neither_nan_nor_infinity(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_history_on_disk_has_neither_nan_nor_infinity(tmp_path: Path) -> None:
         record(journal, state, range(3, 4), norm=2.0)
         assert math.isnan(journal.history["norm"][0])
     assert strict_json(tmp_path / HISTORY_FILE)["norm"] == [None, None, 2.0]
-    assert load_state(tmp_path / STATE_FILE, CPU).step == 3
+    assert load_scene_state(tmp_path / STATE_FILE, CPU).step == 3
 
 
 def test_journal_resumes_and_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:

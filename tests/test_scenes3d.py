@@ -39,7 +39,7 @@ NUMBERS = (
     "num_eval_scenes",
 )
 TEXTS = ("renderer", "objective", "estimator", "commit")
-FILES = ("config.yaml", "scene.yaml", "results.json", "report.html", "history.json", "guide.safetensors", "state.safetensors")
+FILES = ("config.yaml", "scene.yaml", "results.json", "report.html", "history.json", "model.safetensors", "state.safetensors")
 
 SCENE = """\
 classes: [box, mug]
@@ -146,7 +146,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tiny: Path, tmp_path: Path,
     assert start(monkeypatch, "--config", tiny, "--steps", 4, "--out", whole) == 0
     record = Journal.__call__
 
-    def stop_at_two(journal: Journal, state: TrainState, scalars: dict[str, float]) -> None:
+    def stop_at_two(journal: Journal, state: TrainState[RecurrentGuide], scalars: dict[str, float]) -> None:
         record(journal, state, scalars)
         if state.step == 2:
             raise KeyboardInterrupt
