@@ -78,6 +78,11 @@ def prefix_canvases(layers: Layers, background_rgb: Float[Tensor, "*b h w 3"]) -
     return torch.stack([merge_depth(first_layers(layers, count), background_rgb) for count in range(slots + 1)], dim=-4)
 
 
+def add_prefixes(layers: Float[Tensor, "*b n h w"]) -> Float[Tensor, "*b n_plus_1 h w"]:
+    """Images C_0..C_n of the first 0, 1, ..., n layers where layers add up, as sprites do, on a black background."""
+    return torch.cat([torch.zeros_like(layers[..., :1, :, :]), layers.cumsum(-3)], -3)
+
+
 def prefix_images(renderer: Renderer, objects: Objects, view: View) -> Float[Tensor, "*b n_plus_1 h w 3"]:
     """Images of the first 0, 1, ..., n objects, with the renderer's gradients to their poses.
 

@@ -1,0 +1,90 @@
+"""The bound of a sprite model: the same terms as in 3-D, of layers that add up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inverse_graphics.bound import BoundTerms, gaussian_constant
+from inverse_graphics.guides.posterior import count_log_probabilities
+from inverse_graphics.sprites.latents import Gaussian
+from inverse_graphics.sprites.model import SpriteModel, SpritePosterior
+
+Likelihood = Literal["gaussian", "bernoulli"]
+DARKEST = 1e-3
+"""Bernoulli probabilities are kept this far from 0 and 1."""
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """p(x | canvas), pixel by pixel."""
+
+    likelihood: Likelihood = "gaussian"
+    """gaussian: the canvas plus noise; bernoulli: the canvas is the probability of ink."""
+    sigma: float = 0.3
+    """Standard deviation of the noise (gaussian)."""
+
+    def log_likelihood(self, image: Float[Tensor, "b h w"], canvases: Float[Tensor, "b m h w"]) -> Float[Tensor, "b m"]:
+        """Log p(x | C) less ``constant``."""
+        if self.likelihood == "gaussian":
+            return (image[:, None] - canvases).square().sum((-2, -1)) * (-0.5 / self.sigma**2)
+        ink = canvases.clamp(DARKEST, 1 - DARKEST)
+        seen = image[:, None]
+        return (seen * ink.log() + (1 - seen) * torch.log1p(-ink)).sum((-2, -1))
+
+    def constant(self, image: Float[Tensor, "b h w"]) -> float:
+        """What is left out of ``log_likelihood``."""
+        return gaussian_constant(image[0].numel(), self.sigma) if self.likelihood == "gaussian" else 0.0
+
+
+def count_log_prior(max_objects: int, ratio: float) -> Float[Tensor, "n_plus_1"]:
+    """Log p(n) for n = 0..N, p(n) proportional to ratio^n."""
+    return (torch.arange(max_objects + 1) * math.log(ratio)).log_softmax(-1)
+
+
+def sprite_terms(
+    model: SpriteModel,
+    image: Float[Tensor, "b h w"],
+    image_model: ImageModel,
+    count_log_p: Float[Tensor, " n_plus_1"],
+    generator: torch.Generator | None,
+) -> BoundTerms:
+    """Run the model with draws and collect the terms of its bound; windows and appearances have Gaussian priors."""
+    posterior = model(image, generator, draw=True)
+    return terms_of(posterior, image, image_model, model.config.where_mean, model.config.where_std, count_log_p)
+
+
+def terms_of(
+    posterior: SpritePosterior,
+    image: Float[Tensor, "b h w"],
+    image_model: ImageModel,
+    where_mean: tuple[float, float, float],
+    where_std: tuple[float, float, float],
+    count_log_p: Float[Tensor, " n_plus_1"],
+) -> BoundTerms:
+    """The bound's terms of what was drawn."""
+    likelihood = image_model.log_likelihood(image, posterior.canvases())
+    prior = Gaussian(image.new_tensor(where_mean), image.new_tensor(where_std))
+    standard = Gaussian(image.new_zeros(()), image.new_ones(()))
+    log_q = posterior.where.log_prob(posterior.drawn_where) + posterior.what.log_prob(posterior.drawn_what)
+    log_p = prior.log_prob(posterior.drawn_where)
+    log_p = log_p + Gaussian(*(x.expand(posterior.drawn_what.shape[-1]) for x in (standard.mean, standard.std))).log_prob(
+        posterior.drawn_what
+    )
+    kl = posterior.where.kl(prior.mean, prior.std) + posterior.what.kl(standard.mean, standard.std)
+    return BoundTerms(
+        count_log_q=count_log_probabilities(posterior.presence_logits),
+        count_log_p=count_log_p.to(image),
+        log_likelihood=likelihood,
+        coarse=torch.zeros_like(likelihood),
+        choices=(),
+        drawn_log_q=torch.zeros_like(kl),
+        kl=kl,
+        log_ratio=log_q - log_p,
+        constant=image_model.constant(image),
+    )

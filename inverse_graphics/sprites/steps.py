@@ -1,0 +1,139 @@
+"""Where to look next, and whether there is anything left: the two recurrences of AIR and DAIR.
+
+- ``Remembering`` (AIR, Eslami et al. 2016): an LSTM sees the image once and remembers what its steps found.
+- ``Differencing`` (DAIR): every step sees what is left, the image less the canvas so far, beside the canvas itself, and remembers
+  nothing: a convolutional network searches it for the place to look at next.  (The paper keeps an LSTM; without one a step cannot
+  count, only look, and numbers of objects never trained on come out right.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from inverse_graphics.sprites.latents import Gaussian
+
+Variant = Literal["air", "dair"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a step says before it looks closely."""
+
+    presence_logit: Float[Tensor, "b"]
+    """Logit that there is one object more."""
+    where: Gaussian
+    """[b 3] q(zoom, x, y), see ``windows``."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a step may look at."""
+
+    image: Float[Tensor, "b h w"]
+    """The image to explain."""
+    canvas: Float[Tensor, "b h w"]
+    """What the steps before have drawn; carries no gradient."""
+    found: Float[Tensor, "b l"]
+    """Latents (where, what) that the step before drew; zeros at first."""
+
+
+class Remembering(nn.Module):
+    """AIR's LSTM."""
+
+    def __init__(self, pixels: int, latents: int, hidden: int, where_mean: tuple[float, float, float]) -> None:
+        """Build the layers.
+
+        Args:
+            pixels: of an image.
+            latents: numbers of what a step before found.
+            hidden: size of the LSTM's state.
+            where_mean: the prior's mean, where steps look at first.
+        """
+        super().__init__()
+        self.image = nn.Linear(pixels, 4 * hidden)
+        self.cell = nn.Linear(latents + hidden, 4 * hidden, bias=False)
+        self.head = nn.Sequential(nn.Linear(hidden, 200), nn.ReLU(), nn.Linear(200, 7))
+        _start_head(self.head[2], (*where_mean,))
+
+    def start(self, image: Float[Tensor, "b h w"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The state before the first step: what the image says, and the LSTM's own."""
+        seen = self.image(image.flatten(1))
+        zeros = seen.new_zeros(len(seen), seen.shape[1] // 4)
+        return seen, zeros, zeros
+
+    def forward(self, state: tuple[Tensor, Tensor, Tensor], before: Before) -> tuple[Place, tuple[Tensor, Tensor, Tensor]]:
+        """One step."""
+        seen, hidden, memory = state
+        gates = seen + self.cell(torch.cat([before.found, hidden], 1))
+        keep, take, new, show = gates.chunk(4, 1)
+        memory = torch.sigmoid(keep + 1) * memory + torch.sigmoid(take) * torch.tanh(new)
+        hidden = torch.sigmoid(show) * torch.tanh(memory)
+        out = self.head(hidden)
+        return Place(out[:, 0], Gaussian.of(out[:, 1:])), (seen, hidden, memory)
+
+
+class Differencing(nn.Module):
+    """DAIR's search of what is left."""
+
+    def __init__(
+        self, height_px: int, width_px: int, channels: int, where_mean: tuple[float, float, float], shift: float
+    ) -> None:
+        """Build the layers.
+
+        Args:
+            height_px, width_px: image size.
+            channels: of the search's cells.
+            where_mean: the prior's mean; only its zoom is used, places come from the cells.
+            shift: how far from the attended place, in shares of half the canvas, a step may look.
+        """
+        super().__init__()
+        self.shift = shift
+        self.cells = nn.Sequential(
+            nn.Conv2d(2, channels // 2, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
+            nn.ReLU(),
+        )
+        self.key = nn.Linear(channels, 1)
+        self.head = nn.Sequential(nn.Linear(channels + 1, 64), nn.ReLU(), nn.Linear(64, 7))
+        _start_head(self.head[2], (where_mean[0], 0.0, 0.0))
+        self.register_buffer("cell_xy", _cell_centres(height_px, width_px), persistent=False)
+
+    def start(self, image: Float[Tensor, "b h w"]) -> None:
+        """Nothing is remembered."""
+        return None
+
+    def forward(self, state: None, before: Before) -> tuple[Place, None]:
+        """One step."""
+        left = before.image - before.canvas
+        cells = self.cells(torch.stack([left, before.canvas], 1)).flatten(2).transpose(1, 2)
+        logits = 4.0 * self.key(cells)[..., 0]
+        weights = logits.softmax(-1)
+        seen = (weights[:, None] @ cells)[:, 0]
+        out = self.head(torch.cat([seen, logits.logsumexp(-1, keepdim=True) / 8], 1))
+        told = Gaussian.of(out[:, 1:])
+        attended = weights @ self.get_buffer("cell_xy")
+        mean = torch.cat([told.mean[:, :1], attended + self.shift * torch.tanh(told.mean[:, 1:])], 1)
+        return Place(out[:, 0], Gaussian(mean, told.std)), None
+
+
+def _cell_centres(height_px: int, width_px: int) -> Float[Tensor, "g 2"]:
+    """(x, y) of the centres of the search's cells, row by row: two strides of 2 put cell i on pixel 4 i."""
+    rows, columns = (torch.arange(0, size, 4) for size in (height_px, width_px))
+    y, x = torch.meshgrid((rows + 0.5) * (2 / height_px) - 1, (columns + 0.5) * (2 / width_px) - 1, indexing="ij")
+    return torch.stack([x, y], -1).reshape(-1, 2)
+
+
+def _start_head(layer: nn.Module, where_mean: tuple[float, float, float]) -> None:
+    """Steps begin with objects present, windows where the prior has them, and small errors."""
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.mul_(0.01)
+        layer.bias.copy_(torch.tensor([2.0, *where_mean, -2.0, -2.0, -2.0]))
