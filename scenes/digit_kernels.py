@@ -11,7 +11,7 @@ import math
 import numba
 import numpy as np
 
-from scenes.random_kernels import CONTENT, PLACEMENT, stream_key, uniform
+from scenes.random_kernels import CONTENT, GOLDEN, PLACEMENT, mix, stream_key, uniform
 
 NOISE = np.uint64(4)
 """Purpose of the numbers behind the noise."""
@@ -20,6 +20,7 @@ OBJECT_TRIES = 32
 OVERSHOOT = 1.0 + 0.5 / 255.0
 """A sum above it is more than white, whatever the rounding of the weights."""
 TAU = 2.0 * math.pi
+_S32, _LOW, _PER_HALF = np.uint64(32), np.uint64(0xFFFFFFFF), 2.0**-32
 
 
 @numba.njit(cache=True, nogil=True)
@@ -196,12 +197,13 @@ def place_and_draw(key, count, picked, digits, extents, sides_px, law, max_tries
 
 @numba.njit(cache=True, nogil=True)
 def finish(key, noise_std, canvas):
-    """Add normal noise (Box and Muller's pairs) and clip to 0..1."""
+    """Add normal noise (Box and Muller's pairs, each from the halves of one number) and clip to 0..1."""
     values = canvas.reshape(-1)
     if noise_std > 0.0:
         for i in range(0, values.shape[0], 2):
-            radius = noise_std * math.sqrt(-2.0 * math.log(1.0 - uniform(key, np.uint64(i))))
-            angle = TAU * uniform(key, np.uint64(i + 1))
+            bits = mix(key + np.uint64(i + 1) * GOLDEN)
+            radius = noise_std * math.sqrt(-2.0 * math.log(_PER_HALF * (np.float64(bits >> _S32) + 1.0)))
+            angle = TAU * _PER_HALF * np.float64(bits & _LOW)
             values[i] += np.float32(radius * math.cos(angle))
             if i + 1 < values.shape[0]:
                 values[i + 1] += np.float32(radius * math.sin(angle))
@@ -210,7 +212,9 @@ def finish(key, noise_std, canvas):
 
 
 @numba.njit(cache=True, nogil=True)
-def compose_images(seed, indices, digits, counts, sides_px, law, noise_std, max_tries, tables, picked, frames, boxes, images, failed):
+def compose_images(
+    seed, indices, digits, counts, sides_px, law, noise_std, max_tries, tables, picked, frames, boxes, images, failed
+):
     """Draw a batch of images.
 
     Args:

@@ -44,7 +44,9 @@ class Digits:
         blank = np.flatnonzero(~self.images.any((1, 2)))
         if len(self.images) == 0 or len(blank) > 0:
             received = f"{len(blank)} blank ones, the first at {blank[0]}" if len(blank) else "no image"
-            raise ValueError(f"images: expected digits that show something, received {received} ({self.source}); leave those out.")
+            raise ValueError(
+                f"images: expected digits that show something, received {received} ({self.source}); leave those out."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

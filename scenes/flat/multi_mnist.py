@@ -59,7 +59,9 @@ class FlatConfig:
         if self.canvas_px < 4:
             raise FieldError("canvas_px", "at least 4", self.canvas_px, "choose a larger canvas")
         if not self.counts or min(self.counts) < 0 or max(self.counts) < 1:
-            raise FieldError("counts", "numbers >= 0, one of them at least 1", self.counts, "list the numbers of digits, as 0, 1, 2")
+            raise FieldError(
+                "counts", "numbers >= 0, one of them at least 1", self.counts, "list the numbers of digits, as 0, 1, 2"
+            )
         if self.digit_px < 4:
             raise FieldError("digit_px", "at least 4", self.digit_px, "28 is MNIST's")
         low, high = self.scale_range
