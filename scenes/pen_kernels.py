@@ -106,7 +106,7 @@ def draw_strokes(points, offsets, half_width_px, nearest, image, stroke_ids):
 
 @numba.njit(cache=True, nogil=True)
 def smooth_course(knots, points):
-    """Points of a curve through knots (Catmull and Rom's, the ends' tangents towards their neighbours): [k 2] to [(k - 1) m + 1 2]."""
+    """Points [(k - 1) m + 1 2] of Catmull and Rom's curve through knots [k 2], the ends' tangents towards their neighbours."""
     count = knots.shape[0]
     for i in range(count - 1):
         for axis in range(2):

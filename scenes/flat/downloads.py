@@ -83,8 +83,8 @@ def _fetch_one(file: RemoteFile, target: Path) -> Path:
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise ValueError(
-            f"{file.name}: expected sha256 {file.sha256}, received {len(content)} bytes with {found}; try again later, or put the "
-            f"published file at {target}."
+            f"{file.name}: expected sha256 {file.sha256}, received {len(content)} bytes with {found}; try again later, or "
+            f"put the published file at {target}."
         )
     write_bytes(target, content)
     return target
@@ -102,6 +102,6 @@ def _first_answer(file: RemoteFile, target: Path) -> bytes:
         except (OSError, http.client.HTTPException) as error:
             reasons.append(f"{url} ({error})")
     raise ConnectionError(
-        f"{file.name}: expected an answer, received none from {', '.join(reasons)}; check the network, or fetch the file elsewhere "
-        f"and put it at {target}."
+        f"{file.name}: expected an answer, received none from {', '.join(reasons)}; check the network, or fetch the file "
+        f"elsewhere and put it at {target}."
     )

@@ -2,12 +2,12 @@
 
 The rules for where digits may stand:
 
-- ``strict``: the boxes of their ink share no pixel and lie on the canvas.  A digit that does not fit is placed again, then all are.
-- ``crude``: the rule of Pyro's generator (``pyro/contrib/examples/multi_mnist.py``), which most published AIR results use.  Frames
-  are uniform over the places where they lie on the canvas whole; the lot is placed again while any pixel's sum exceeds white.  So
-  faint edges overlap freely and frames nearly always do.  Departures: Pyro draws other digits too when it places again, where here
-  the same ones stay (their frequencies are exact); it never uses the last row and column of places; its resize is Pillow's
-  bicubic, here it is linear with antialiasing.
+- ``strict``: the boxes of their ink share no pixel and lie on the canvas.  A digit that does not fit is placed again, then all.
+- ``crude``: the rule of Pyro's generator (``pyro/contrib/examples/multi_mnist.py``).  Frames are uniform over the places where
+  they lie on the canvas whole; the lot is placed again while any pixel's sum exceeds white.  So frames overlap often, and so does
+  ink where it is faint.  Departures: Pyro draws other digits too when it places again, where here the same ones stay (their
+  frequencies are exact); it never uses the last row and column of places; its resize is Pillow's bicubic, here it is linear with
+  antialiasing.
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ def _check_placed(
     count = int((picked[first] >= 0).sum())
     tries = f"{config.max_tries} layouts" + (f" of {OBJECT_TRIES} tries a digit" if config.rule == "strict" else "")
     raise ValueError(
-        f"canvas_px: expected room for every digit, received {int(failed.sum())} of {len(failed)} canvases of {config.canvas_px} px "
-        f"whose digits ({config.sides_px[0]}..{config.sides_px[1]} px) found no place in {tries} (canvas {int(numbers[first])}: "
-        f"{count} digits); enlarge canvas_px, or lower counts or scale_range."
+        f"canvas_px: expected room for every digit, received {int(failed.sum())} of {len(failed)} canvases of "
+        f"{config.canvas_px} px whose digits ({config.sides_px[0]}..{config.sides_px[1]} px) found no place in {tries} "
+        f"(canvas {int(numbers[first])}: {count} digits); enlarge canvas_px, or lower counts or scale_range."
     )
 
 

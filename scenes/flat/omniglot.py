@@ -93,7 +93,7 @@ def _open(root: Path, name: str) -> _Set:
         if (folder / name).is_dir():
             base = folder / name
             names = sorted(path.relative_to(base).as_posix() for path in base.glob("*/character*/*.*"))
-            return _Set(base, tuple(names), lambda file: (base / file).read_bytes())
+            return _Set(base, tuple(names), lambda file, base=base: (base / file).read_bytes())
         if (folder / f"{name}.zip").is_file():
             return _open_zip(folder / f"{name}.zip", f"{name}/")
     raise ValueError(f"data_root: expected {name} or {name}.zip in {root}, found neither; correct the folder, or {_REMEDY}.")
@@ -117,17 +117,16 @@ def _ink(pictures: _Set, name: str, canvas_px: int) -> UInt8[np.ndarray, "h w"]:
             f"{pictures.where}/{name}: expected a picture, received one that fails with '{error}'; {_REMEDY}."
         ) from error
     if picture.size != (SOURCE_PX, SOURCE_PX):
-        raise ValueError(
-            f"{pictures.where}/{name}: expected {SOURCE_PX} x {SOURCE_PX} px, received {picture.size[0]} x {picture.size[1]}; {_REMEDY}."
-        )
+        size = " x ".join(map(str, picture.size))
+        raise ValueError(f"{pictures.where}/{name}: expected {SOURCE_PX} x {SOURCE_PX} px, received {size}; {_REMEDY}.")
     return 255 - np.asarray(picture.resize((canvas_px, canvas_px), Image.Resampling.BOX))
 
 
 def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np.ndarray, "s+1"]]:
     """Points of a drawing's strokes in pixels of the published images, and where each stroke begins.
 
-    A file has the lines ``x,y,milliseconds`` after a ``START``; ``BREAK`` lifts the pen.  y runs up from the image's top, so it is
-    negative, and whole numbers are pixels' centres.
+    A file has the lines ``x,y,milliseconds`` after a ``START``; ``BREAK`` lifts the pen.  y runs up from the image's top, so it
+    is negative, and whole numbers are pixels' centres.
     """
     try:
         lines = strokes.read(name).decode("ascii").split()

@@ -20,8 +20,11 @@ COURSE_POINTS = (KNOTS - 1) * STEPS + 1
 
 @dataclass(frozen=True)
 class PenConfig:
-    """A family of characters.  Alphabets differ in how round their strokes are; drawers in slant, proportions, size, pen and
-    steadiness, the same in every alphabet."""
+    """A family of characters.
+
+    Alphabets differ in how round their strokes are; drawers in slant, proportions, size, pen and steadiness, the same in every
+    alphabet.
+    """
 
     canvas_px: int = 50
     """Side of the square images."""
