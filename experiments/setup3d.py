@@ -16,7 +16,7 @@ from inverse_graphics.scene_training import Example
 from inverse_graphics.symmetry import yaw_folds
 from inverse_graphics.types import Catalogue, RenderOutput, Scene, map_tensors
 from renderers import BackendOptions, DifferenceOptions, Gradient, RasterRenderer, load_renderer, without_differences
-from scenes import SceneConfig, ScenePrior, SceneStream, generate
+from scenes import Batch, BatchStream, SceneConfig, ScenePrior, generate, scene_stream
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,16 @@ def bound_prior(scene: SceneConfig, catalogue: Catalogue) -> UprightPrior:
     return UprightPrior(tuple(objects.probabilities), len(scene.classes), objects.x_range_m, objects.y_range_m, apart_m)
 
 
-def examples(stream: SceneStream, device: torch.device) -> Iterator[Example]:
+def examples(stream: BatchStream[Batch], device: torch.device) -> Iterator[Example]:
     """Batches of a stream, on the guide's device."""
     for batch in stream:
         example = Example(batch.image.rgb, batch.scene.view, batch.scene.objects)
         yield map_tensors(lambda tensor: tensor.to(device, non_blocking=True), example)
 
 
-def training_scenes(setup: Setup, batch_size: int, seed: int, start: int) -> SceneStream:
+def training_scenes(setup: Setup, batch_size: int, seed: int, start: int) -> BatchStream[Batch]:
     """Batches of training scenes, made ahead; no seed's are held-out scenes of any."""
-    return SceneStream(setup.prior, setup.images, batch_size, 2 * seed + 1, start, geometry=setup.geometry)
+    return scene_stream(setup.prior, setup.images, batch_size, 2 * seed + 1, start, geometry=setup.geometry)
 
 
 def held_out(setup: Setup, count: int, seed: int, chunk: int = 128) -> Iterator[tuple[Scene, RenderOutput]]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import torch
 from jaxtyping import Bool
@@ -17,6 +14,7 @@ from inverse_graphics.compositing import draw_rgb
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import RenderOutput, Scene, View, map_tensors, stack_tensors
 from scenes.prior import ScenePrior
+from scenes.stream import BatchStream
 
 MAX_ATTEMPTS = 200
 """Placements of one scene that may show too little of an object before the config is refused."""
@@ -110,71 +108,24 @@ def _in_order(parts: list[Batch], rows: Tensor) -> Batch:
     return parts[0] if len(parts) == 1 else select(stack_tensors(parts), rows.argsort())
 
 
-class SceneStream:
-    """An endless iterator over batches of consecutive scenes, made ahead in one background thread.
+def scene_stream(
+    prior: ScenePrior,
+    renderer: Renderer,
+    batch_size: int,
+    seed: int,
+    start_index: int = 0,
+    prefetch: int = 2,
+    geometry: Renderer | None = None,
+) -> BatchStream[Batch]:
+    """Batches of consecutive scenes, made ahead in a background thread.
 
-    Use it as a context manager (or call ``close``): leaving stops the thread and waits for it.  Batch k holds the scenes
-    start_index + k * batch_size onwards, whatever the prefetch.  An error of the thread is raised by the ``next()`` that would
-    have returned the batch, and by every later one.
+    Args:
+        prior: what to draw.
+        renderer: what to draw it with; used by the background thread.
+        batch_size: scenes a batch, at least 1.
+        seed: 0..2^63 - 1.
+        start_index: number of the first scene.
+        prefetch: batches made ahead, at least 1.
+        geometry: see ``generate``.
     """
-
-    def __init__(
-        self,
-        prior: ScenePrior,
-        renderer: Renderer,
-        batch_size: int,
-        seed: int,
-        start_index: int = 0,
-        prefetch: int = 2,
-        geometry: Renderer | None = None,
-    ) -> None:
-        """Start the thread.
-
-        Args:
-            prior: what to draw.
-            renderer: what to draw it with; used by the background thread.
-            batch_size: scenes a batch, at least 1.
-            seed: 0..2^63 - 1.
-            start_index: number of the first scene.
-            prefetch: batches made ahead, at least 1.
-            geometry: see ``generate``.
-        """
-        for name, value, low in (("batch_size", batch_size, 1), ("start_index", start_index, 0), ("prefetch", prefetch, 1)):
-            if value < low:
-                raise ValueError(f"{name}: expected at least {low}, received {value}; pass a larger number.")
-        self._prior, self._renderer, self._geometry = prior, renderer, geometry
-        self._batch_size, self._seed, self._next_index = batch_size, seed, start_index
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scene-stream")
-        self._ahead: deque[Future[Batch]] = deque()
-        self._closed = False
-        for _ in range(prefetch):
-            self._order()
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        if self._closed:
-            raise StopIteration
-        batch = self._ahead[0].result()
-        self._ahead.popleft()
-        self._order()
-        return batch
-
-    def close(self) -> None:
-        """Stop the thread and wait for it; may be called more than once."""
-        self._closed = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._ahead.clear()
-
-    def __enter__(self) -> SceneStream:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
-
-    def _order(self) -> None:
-        """Have the thread make the next batch."""
-        indices = range(self._next_index, self._next_index + self._batch_size)
-        self._next_index += self._batch_size
-        self._ahead.append(self._pool.submit(generate, self._prior, self._renderer, self._seed, indices, self._geometry))
+    return BatchStream(lambda indices: generate(prior, renderer, seed, indices, geometry), batch_size, start_index, prefetch)

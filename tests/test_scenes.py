@@ -24,8 +24,8 @@ from scenes import (
     LightConfig,
     SceneConfig,
     ScenePrior,
-    SceneStream,
     generate,
+    scene_stream,
     table_latents,
 )
 from scenes.__main__ import Arguments, main
@@ -328,7 +328,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="seed: expected"):
         prior.sample(-1, [1])
     with pytest.raises(ValueError, match="batch_size: expected at least 1"):
-        SceneStream(prior, BallRenderer(), 0, 0)
+        scene_stream(prior, BallRenderer(), 0, 0)
     flat = dataclasses.replace(
         CATALOGUE.meshes[1], vertices_m=CATALOGUE.meshes[1].vertices_m * np.array([1, 0, 1], dtype=np.float32)
     )
@@ -339,7 +339,7 @@ def test_wrong_arguments_are_refused() -> None:
 def test_a_stream_gives_consecutive_batches_and_stops() -> None:
     prior, renderer = ScenePrior(CONFIG, CATALOGUE), BallRenderer()
     before = set(threading.enumerate())
-    with SceneStream(prior, renderer, batch_size=3, seed=2, start_index=10, prefetch=3) as stream:
+    with scene_stream(prior, renderer, batch_size=3, seed=2, start_index=10, prefetch=3) as stream:
         batches = [next(stream) for _ in range(5)]
     assert set(threading.enumerate()) == before
     assert list(stream) == []
@@ -351,7 +351,7 @@ def test_a_stream_gives_consecutive_batches_and_stops() -> None:
 def test_a_stream_hands_errors_to_its_consumer() -> None:
     config = with_objects(min_count=1, max_count=1)
     before = set(threading.enumerate())
-    with SceneStream(ScenePrior(config, CATALOGUE), BallRenderer(fail_after=2), 2, 0) as stream:
+    with scene_stream(ScenePrior(config, CATALOGUE), BallRenderer(fail_after=2), 2, 0) as stream:
         next(stream)
         next(stream)
         for _ in range(2):

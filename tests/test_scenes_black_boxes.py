@@ -11,7 +11,7 @@ from renderer_scenes import ball, box, catalogue_of
 
 from renderers import RasterRenderer
 from renderers.painting.pictures import PictureRenderer
-from scenes import SceneConfig, ScenePrior, SceneStream, generate
+from scenes import SceneConfig, ScenePrior, generate, scene_stream
 
 CATALOGUE = catalogue_of(box(), ball(subdivisions=1))
 CONFIG = SceneConfig(classes=("box", "ball"), image_size_px=(24, 24))
@@ -36,7 +36,7 @@ def test_another_renderer_says_what_is_visible_and_the_slow_one_draws_what_was_a
 
 def test_a_stream_with_geometry_gives_the_same_batches() -> None:
     slow, raster = PictureRenderer(RayPainter(CATALOGUE), CATALOGUE, 1), RasterRenderer(CATALOGUE, 1)
-    with SceneStream(PRIOR, slow, 3, 3, geometry=raster) as stream:
+    with scene_stream(PRIOR, slow, 3, 3, geometry=raster) as stream:
         batches = [next(stream) for _ in range(2)]
     together = generate(PRIOR, slow, 3, range(6), raster)
     assert torch.equal(torch.cat([batch.image.rgb for batch in batches]), together.image.rgb)
