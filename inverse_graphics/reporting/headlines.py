@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from inverse_graphics.reporting.html import Headline, Table
 
-Unit = Literal["share", "m", "deg", "number"]
+Unit = Literal["share", "m", "px", "deg", "number", "value"]
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,35 @@ def format_metric(value: float | int | None, unit: Unit) -> str:
     """A number with its unit as readers want it, a dash where there is none."""
     if value is None:
         return "–"
-    return {"share": f"{100 * value:.1f} %", "m": f"{1e3 * value:.1f} mm", "deg": f"{value:.1f}°", "number": f"{value:,}"}[unit]
+    texts: dict[Unit, str] = {
+        "share": f"{100 * value:.1f} %",
+        "m": f"{1e3 * value:.1f} mm",
+        "px": f"{value:.1f} px",
+        "deg": f"{value:.1f}°",
+        "number": f"{value:,}",
+        "value": f"{value:.4g}",
+    }
+    return texts[unit]
 
 
-def metric_headlines(summary: Mapping[str, Any], targets: Mapping[str, float] | None = None) -> list[Headline]:
+def metric_headlines(
+    summary: Mapping[str, Any], targets: Mapping[str, float] | None = None, texts: Mapping[str, MetricText] = METRIC_TEXTS
+) -> list[Headline]:
     """Headline numbers of a summary.
 
     Args:
-        summary: of ``metrics.summary``.
+        summary: numbers by name, for example of ``metrics.summary``.
         targets: for some of its keys the value to reach: at least for shares and numbers, at most for errors.
+        texts: what is shown of it, and how.
 
     Raises:
         ValueError: if a key of the targets is no metric.
     """
     goals = dict(targets or {})
-    unknown = sorted(set(goals) - set(METRIC_TEXTS))
+    unknown = sorted(set(goals) - set(texts))
     if unknown:
-        raise ValueError(f"metric_headlines: expected targets for {list(METRIC_TEXTS)}, received {unknown}; correct the name.")
-    return [_headline(text, summary[key], goals.get(key)) for key, text in METRIC_TEXTS.items()]
+        raise ValueError(f"metric_headlines: expected targets for {list(texts)}, received {unknown}; correct the name.")
+    return [_headline(text, summary[key], goals.get(key)) for key, text in texts.items()]
 
 
 def class_table(summary: Mapping[str, Any]) -> Table:

@@ -17,15 +17,9 @@ from inverse_graphics.sprites.windows import read_windows, write_windows
 
 
 @dataclass(frozen=True)
-class SpriteConfig:
-    """What a sprite model is built from; the defaults are the paper's sizes."""
+class SpriteSizes:
+    """Sizes and priors of a sprite model; the defaults are the paper's where it gives them."""
 
-    variant: Variant = "air"
-    """air: an LSTM that sees the image once; dair: every step sees what is left."""
-    canvas_px: int = 50
-    """Side of the images."""
-    max_objects: int = 3
-    """Steps N; a trained model may be told to take more."""
     window_px: int = 28
     """Side of windows and sprites in samples."""
     what: int = 50
@@ -38,27 +32,54 @@ class SpriteConfig:
     """Hidden units of the sprites' encoder and decoder."""
     sprite_bias: float = -2.0
     """What the decoder's logits begin with: dark sprites, so that no object is chased out of the image at first."""
-    where_mean: tuple[float, float, float] = (3.0, 0.0, 0.0)
-    """Prior of the windows' (zoom, x, y): means ..."""
-    where_std: tuple[float, float, float] = (0.2, 1.0, 1.0)
-    """... and standard deviations."""
+    object_px: float = 50 / 3
+    """Side of the windows in pixels of the image: the prior's zoom is the canvas's side over this ..."""
+    object_spread: float = 1 / 15
+    """... give or take this share of it (one standard deviation)."""
     shift: float = 0.3
     """How far from the attended place a step of dair may look, in shares of half the canvas."""
     presence_limit: float = 6.0
     """Presence logits are squashed softly to this size, so that no count loses its gradient."""
 
     def __post_init__(self) -> None:
-        for name in ("canvas_px", "max_objects", "window_px", "what", "hidden", "channels", "sprite_hidden"):
+        for name in ("window_px", "what", "hidden", "channels", "sprite_hidden"):
             if getattr(self, name) < 1:
                 raise FieldError(name, "at least 1", getattr(self, name), "raise it")
+        for name in ("object_px", "object_spread", "shift", "presence_limit"):
+            if not getattr(self, name) > 0:
+                raise FieldError(name, "a positive number", getattr(self, name), "raise it")
+
+
+@dataclass(frozen=True)
+class SpriteConfig:
+    """What a sprite model is built from."""
+
+    variant: Variant = "air"
+    """air: an LSTM that sees the image once; dair: every step sees what is left."""
+    canvas_px: int = 50
+    """Side of the images."""
+    max_objects: int = 3
+    """Steps N; a trained model may be told to take more."""
+    sizes: SpriteSizes = SpriteSizes()
+    """Sizes and priors."""
+
+    def __post_init__(self) -> None:
         if self.canvas_px < 8:
             raise FieldError("canvas_px", "at least 8", self.canvas_px, "use larger images")
-        for name in ("where_std", "presence_limit", "shift"):
-            values = getattr(self, name)
-            if not all(x > 0 for x in (values if isinstance(values, tuple) else (values,))):
-                raise FieldError(name, "positive numbers", values, "raise them")
-        if not self.where_mean[0] >= 1:
-            raise FieldError("where_mean", "a zoom of at least 1", self.where_mean, "use for example [3, 0, 0]")
+        if self.max_objects < 1:
+            raise FieldError("max_objects", "at least 1", self.max_objects, "raise it")
+        if self.sizes.object_px > self.canvas_px:
+            raise FieldError("sizes.object_px", f"at most canvas_px, {self.canvas_px}", self.sizes.object_px, "lower it")
+
+    @property
+    def where_mean(self) -> tuple[float, float, float]:
+        """Means of the windows' prior (zoom, x, y)."""
+        return self.canvas_px / self.sizes.object_px, 0.0, 0.0
+
+    @property
+    def where_std(self) -> tuple[float, float, float]:
+        """Standard deviations of it."""
+        return self.sizes.object_spread * self.where_mean[0], 1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -89,11 +110,11 @@ class SpriteDecoder(nn.Module):
     def __init__(self, config: SpriteConfig) -> None:
         """Build the layers."""
         super().__init__()
-        self.size_px, self.canvas_px = config.window_px, config.canvas_px
+        sizes = config.sizes
+        self.size_px, self.canvas_px, self.bias = sizes.window_px, config.canvas_px, sizes.sprite_bias
         self.layers = nn.Sequential(
-            nn.Linear(config.what, config.sprite_hidden), nn.ReLU(), nn.Linear(config.sprite_hidden, config.window_px**2)
+            nn.Linear(sizes.what, sizes.sprite_hidden), nn.ReLU(), nn.Linear(sizes.sprite_hidden, sizes.window_px**2)
         )
-        self.bias = config.sprite_bias
 
     def sprites(self, what: Float[Tensor, "b z"]) -> Float[Tensor, "b p p"]:
         """Pictures of appearances, 0..1."""
@@ -111,14 +132,14 @@ class SpriteModel(nn.Module):
         """Build the networks."""
         super().__init__()
         self.config = config
-        canvas = config.canvas_px
+        canvas, sizes = config.canvas_px, config.sizes
         self.steps: nn.Module
         if config.variant == "air":
-            self.steps = Remembering(canvas * canvas, 3 + config.what, config.hidden, config.where_mean)
+            self.steps = Remembering(canvas * canvas, 3 + sizes.what, sizes.hidden, config.where_mean)
         else:
-            self.steps = Differencing(canvas, canvas, config.channels, config.where_mean, config.shift)
+            self.steps = Differencing(canvas, canvas, sizes.channels, config.where_mean, sizes.shift)
         self.encoder = nn.Sequential(
-            nn.Linear(config.window_px**2, config.sprite_hidden), nn.ReLU(), nn.Linear(config.sprite_hidden, 2 * config.what)
+            nn.Linear(sizes.window_px**2, sizes.sprite_hidden), nn.ReLU(), nn.Linear(sizes.sprite_hidden, 2 * sizes.what)
         )
         self.decoder = SpriteDecoder(config)
 
@@ -148,7 +169,7 @@ class SpriteModel(nn.Module):
             )
         state: Any = self.steps.start(image)  # type: ignore[operator]
         canvas = torch.zeros_like(image)
-        found = image.new_zeros(len(image), 3 + self.config.what)
+        found = image.new_zeros(len(image), 3 + self.config.sizes.what)
         steps: list[tuple[Place, Gaussian, Tensor, Tensor, Tensor]] = []
         for _ in range(max_objects or self.config.max_objects):
             place, state = self.steps(state, Before(image, canvas, found))
@@ -160,7 +181,7 @@ class SpriteModel(nn.Module):
             canvas = canvas + layer.detach()
             found = torch.cat([where, drawn], 1)
         places, whats, wheres, drawns, layers = zip(*steps, strict=True)
-        limit = self.config.presence_limit
+        limit = self.config.sizes.presence_limit
         presence = torch.stack([place.presence_logit for place in places], 1)
         return SpritePosterior(
             presence_logits=limit * torch.tanh(presence / limit),
@@ -173,7 +194,7 @@ class SpriteModel(nn.Module):
 
     def read(self, image: Float[Tensor, "b h w"], where: Float[Tensor, "b 3"]) -> Gaussian:
         """What is seen in windows."""
-        crop = read_windows(image[:, None], where, self.config.window_px)
+        crop = read_windows(image[:, None], where, self.config.sizes.window_px)
         return Gaussian.of(self.encoder(crop.flatten(1)))
 
 
