@@ -122,7 +122,7 @@ def _ink(pictures: _Set, name: str, canvas_px: int) -> UInt8[np.ndarray, "h w"]:
     return 255 - np.asarray(picture.resize((canvas_px, canvas_px), Image.Resampling.BOX))
 
 
-def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np.ndarray, "s+1"]]:
+def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np.ndarray, "s1"]]:
     """Points of a drawing's strokes in pixels of the published images, and where each stroke begins.
 
     A file has the lines ``x,y,milliseconds`` after a ``START``; ``BREAK`` lifts the pen.  y runs up from the image's top, so it
