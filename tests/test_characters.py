@@ -144,6 +144,11 @@ def test_omniglot_zip_files_are_read_as_folders_are(omniglot: Path, tmp_path: Pa
         ("strokes_background/Latin/character01/0003_01.txt", b"START\nBREAK\n", "0003_01.txt: expected strokes, .*'0 strokes"),
         ("strokes_background/Latin/character01/0003_01.txt", b"START\n1,2\n", "0003_01.txt: expected strokes"),
         ("strokes_background/Latin/character01/0003_01.txt", b"START\n1,b,3\n", "0003_01.txt: expected strokes, .*'b'"),
+        (
+            "strokes_background/Latin/character01/0003_01.txt",
+            b"START\n1,nan,3\n",
+            "0003_01.txt: expected strokes, .*not a number",
+        ),
         ("strokes_background/Latin/character01/0003_01.txt", b"START\n" + b"1,2,3\nBREAK\n" * 128, "128 strokes, not 1..127"),
     ],
 )
@@ -166,6 +171,8 @@ def test_missing_sets_and_strokes_are_named(omniglot: Path) -> None:
 
 
 def test_pictures_of_another_size_are_refused(omniglot: Path) -> None:
+    with pytest.raises(ValueError, match="canvas_px: expected at least 16, received 0"):
+        load_omniglot("background", omniglot, canvas_px=0)
     small = stroke_sheet(embedded_characters(CONFIG, 0, range(1)), [0])
     small.save(omniglot / "images_background/Greek/character01/0001_01.png")
     with pytest.raises(ValueError, match="0001_01.png: expected 105 x 105 px, received 208 x 208"):
@@ -303,11 +310,13 @@ def test_alphabets_are_consecutive_numbers() -> None:
 
 
 def test_sheet_and_command(omniglot: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    characters = load_omniglot("background", omniglot)
+    characters = load_omniglot("background", omniglot, canvas_px=105)
     sheet = np.asarray(stroke_sheet(characters, [2, 0]))
-    assert sheet.shape == (208, 2 * 204 + 4, 3)
-    row, column = np.argwhere((characters.stroke_ids[0] == 1) & (characters.images[0] == 255))[0]
-    assert sheet[4 + 4 * row + 1, 204 + 4 + 4 * column + 1].tolist() == [86, 180, 233]
+    assert sheet.shape == (113, 2 * 109 + 4, 3)
+    tile = sheet[4:109, 113:218]
+    assert tile[24, 22].tolist() == [255, 255, 255]  # across, the first stroke
+    assert tile[70, 50].tolist() == [86, 180, 233] and tile[70, 22].tolist() == [0, 0, 0]
+    assert np.asarray(stroke_sheet(embedded_characters(CONFIG, 0, range(1)), [0])).shape == (208, 208, 3)
     main(CharacterSheet(omniglot / "a.png", data_root=omniglot, count=2))
     main(CharacterSheet(omniglot / "b.png", count=2))
     assert (omniglot / "a.png").stat().st_size > 500 and (omniglot / "b.png").stat().st_size > 500

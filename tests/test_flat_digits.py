@@ -135,7 +135,9 @@ def test_files_are_fetched_once_and_whole(tmp_path: Path) -> None:
 def test_what_cannot_be_fetched_leaves_nothing(tmp_path: Path) -> None:
     file = remote(tmp_path, "a.gz", b"first")
     (tmp_path / "a.gz").write_bytes(b"other")
-    with pytest.raises(ValueError, match=f"a.gz: expected sha256 {file.sha256}, received 5 bytes with .* put the published file at"):
+    with pytest.raises(
+        ValueError, match=f"a.gz: expected sha256 {file.sha256}, received 5 bytes with .* put the published file at"
+    ):
         fetch([file], tmp_path / "data")
     (tmp_path / "a.gz").unlink()
     with pytest.raises(ConnectionError, match="a.gz: expected an answer, received none from file:.*check the network"):

@@ -38,7 +38,7 @@ def sprites(batch: FlatBatch, index: int) -> list[np.ndarray]:
         source = Image.fromarray(DIGITS.images[int(batch.digit_ids[index, slot])].astype(np.float32) / 255, mode="F")
         frame = np.zeros((3 * canvas_px, 3 * canvas_px))
         place = (slice(canvas_px + top, canvas_px + top + side), slice(canvas_px + left, canvas_px + left + side))
-        frame[place] = source.resize((side, side), Image.Resampling.BILINEAR)
+        frame[place] = np.asarray(source.resize((side, side), Image.Resampling.BILINEAR))
         frame[np.abs(frame) < 1e-7] = 0
         assert frame.sum() == pytest.approx(frame[canvas_px:-canvas_px, canvas_px:-canvas_px].sum())  # no ink is cut off
         alone.append(frame[canvas_px:-canvas_px, canvas_px:-canvas_px])
@@ -83,7 +83,7 @@ def test_crude_frames_lie_on_the_canvas_and_boxes_may_overlap() -> None:
     overlap = ((first[:, :2] < second[:, 2:]) & (second[:, :2] < first[:, 2:])).all(-1)
     assert 0.02 < overlap.float().mean() < 0.5
     for index in range(300):
-        assert sum(sprites(batch, index)).max() <= 1 + 0.51 / 255
+        assert np.sum(sprites(batch, index), 0).max() <= 1 + 0.51 / 255
 
 
 def test_crude_placements_are_uniform_over_those_that_are_not_too_bright() -> None:
@@ -218,7 +218,9 @@ def test_test_canvases_show_test_digits_only(tmp_path: Path) -> None:
     """The blocks of the training file have grey levels that those of the test file have not."""
     write_mnist(tmp_path, train=12, test=5)
     raised = load_digits("test", tmp_path)
-    (tmp_path / "train-images-idx3-ubyte").write_bytes((tmp_path / "train-images-idx3-ubyte").read_bytes().replace(b"\x64", b"\xf0"))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(
+        (tmp_path / "train-images-idx3-ubyte").read_bytes().replace(b"\x64", b"\xf0")
+    )
     config = FlatConfig(counts=(1,), scale_range=(1.0, 1.0))
     levels = {}
     for split in ("train", "test"):

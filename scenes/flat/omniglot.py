@@ -56,6 +56,8 @@ def load_omniglot(part: Part, data_root: str | Path, canvas_px: int = 50) -> Cha
     Raises:
         ValueError: a set or a stroke file is missing, or a file is damaged; the message names it.
     """
+    if canvas_px < 16:
+        raise ValueError(f"canvas_px: expected at least 16, received {canvas_px}; 50 is the AIR paper's.")
     refresh_kernels()
     pictures, strokes = _open(Path(data_root), f"images_{part}"), _open(Path(data_root), f"strokes_{part}")
     found = [match for name in pictures.names if (match := _DRAWING.fullmatch(name)) and match["ending"] == "png"]
@@ -139,6 +141,8 @@ def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np
             else:
                 x, y, _ = line.split(",")
                 points.append((float(x), float(y)))
+        if not np.isfinite(points).all():
+            raise ValueError("a coordinate that is not a number")
         # a file may end with or without a BREAK; a stroke without a point does not count
         starts = np.unique([*offsets, len(points)])
         if not 1 < len(starts) <= MOST_STROKES + 1:
