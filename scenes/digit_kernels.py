@@ -20,7 +20,7 @@ OBJECT_TRIES = 32
 OVERSHOOT = 1.0 + 0.5 / 255.0
 """A sum above it is more than white, whatever the rounding of the weights."""
 TAU = 2.0 * math.pi
-_S32, _LOW, _PER_HALF = np.uint64(32), np.uint64(0xFFFFFFFF), 2.0**-32
+_S16, _LOW = np.uint64(16), np.uint64(0xFFFF)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -196,25 +196,26 @@ def place_and_draw(key, count, picked, digits, extents, sides_px, law, max_tries
 
 
 @numba.njit(cache=True, nogil=True)
-def finish(key, noise_std, canvas):
-    """Add normal noise (Box and Muller's pairs, each from the halves of one number) and clip to 0..1."""
+def finish(key, noise, canvas):
+    """Add noise and clip to 0..1; four pixels take one random number.
+
+    Args:
+        key: the stream.
+        noise: [65536] equally likely values; empty for none.
+        canvas: [h w] float32, changed.
+    """
     values = canvas.reshape(-1)
-    if noise_std > 0.0:
-        for i in range(0, values.shape[0], 2):
-            bits = mix(key + np.uint64(i + 1) * GOLDEN)
-            radius = noise_std * math.sqrt(-2.0 * math.log(_PER_HALF * (np.float64(bits >> _S32) + 1.0)))
-            angle = TAU * _PER_HALF * np.float64(bits & _LOW)
-            values[i] += np.float32(radius * math.cos(angle))
-            if i + 1 < values.shape[0]:
-                values[i + 1] += np.float32(radius * math.sin(angle))
+    bits = np.uint64(0)
     for i in range(values.shape[0]):
-        values[i] = min(np.float32(1.0), max(np.float32(0.0), values[i]))
+        value = values[i]
+        if noise.shape[0] > 0:
+            bits = mix(key + np.uint64(i // 4 + 1) * GOLDEN) if i % 4 == 0 else bits >> _S16
+            value += noise[bits & _LOW]
+        values[i] = min(np.float32(1.0), max(np.float32(0.0), value))
 
 
 @numba.njit(cache=True, nogil=True)
-def compose_images(
-    seed, indices, digits, counts, sides_px, law, noise_std, max_tries, tables, picked, frames, boxes, images, failed
-):
+def compose_images(seed, indices, digits, counts, sides_px, law, noise, max_tries, tables, picked, frames, boxes, images, failed):
     """Draw a batch of images.
 
     Args:
@@ -224,7 +225,7 @@ def compose_images(
         counts: [c] numbers of digits, equally likely.
         sides_px: smallest and largest side of a frame.
         law: (inverse_normal, strict), see ``propose``.
-        noise_std: of the noise.
+        noise: [65536] equally likely values of the noise; empty for none.
         max_tries: layouts tried before an image is given up.
         tables: starts [s S], lengths [s S] and weights [s S t] of the sides low..high.
         picked: [b n] written: which digits, -1 in absent slots.
@@ -247,4 +248,4 @@ def compose_images(
         failed[b] = not place_and_draw(
             key, count, picked[b], digits, extents, sides_px, law, max_tries, tables, frames[b], boxes[b], rows, images[b]
         )
-        finish(stream_key(seed, indices[b], np.uint64(0), NOISE), noise_std, images[b])
+        finish(stream_key(seed, indices[b], np.uint64(0), NOISE), noise, images[b])

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt64
+from scipy.special import ndtri
 from torch import Tensor
 
 from inverse_graphics.config import FieldError
@@ -51,7 +52,8 @@ class FlatConfig:
     """Uniform sides, or whole parts of 1 / z with z normal, the range's ends three standard deviations from its mean.  With the
     defaults that is 28 / N(1.3, 0.1), as in Pyro's data."""
     noise_std: float = 0.0
-    """Standard deviation of normal noise on every pixel; images are clipped to 0..1 afterwards."""
+    """Standard deviation of normal noise on every pixel (65,536 values, the largest 4.3 standard deviations), before images are
+    clipped to 0..1."""
     max_tries: int = 1000
     """Layouts tried for an image before it is an error."""
 
@@ -133,7 +135,7 @@ def compose(digits: Digits, config: FlatConfig, seed: int, indices: Sequence[int
         np.asarray(config.counts, np.int64),
         config.sides_px,
         (config.scale_law == "inverse_normal", config.rule == "strict"),
-        config.noise_std,
+        _noise(config.noise_std),
         config.max_tries,
         _tables(*config.sides_px),
         picked,
@@ -163,6 +165,14 @@ def _tables(low_px: int, high_px: int) -> Tables:
     for row, side_px in enumerate(sides):
         fill_weights(DIGIT_PX, side_px, starts[row], lengths[row], weights[row])
     return starts, lengths, weights
+
+
+@functools.lru_cache(maxsize=4)
+def _noise(std: float) -> Float[np.ndarray, "v"]:
+    """65,536 equally likely values of normal noise, the middles of as many equal shares; none where std is 0."""
+    if std == 0:
+        return np.zeros(0, np.float32)
+    return (std * ndtri((np.arange(65536) + 0.5) / 65536)).astype(np.float32)
 
 
 def _check_placed(

@@ -56,6 +56,8 @@ def load_omniglot(part: Part, data_root: str | Path, canvas_px: int = 50) -> Cha
     Raises:
         ValueError: a set or a stroke file is missing, or a file is damaged; the message names it.
     """
+    if canvas_px < 16:
+        raise ValueError(f"canvas_px: expected at least 16, received {canvas_px}; 50 is the AIR paper's.")
     refresh_kernels()
     pictures, strokes = _open(Path(data_root), f"images_{part}"), _open(Path(data_root), f"strokes_{part}")
     found = [match for name in pictures.names if (match := _DRAWING.fullmatch(name)) and match["ending"] == "png"]
@@ -122,7 +124,7 @@ def _ink(pictures: _Set, name: str, canvas_px: int) -> UInt8[np.ndarray, "h w"]:
     return 255 - np.asarray(picture.resize((canvas_px, canvas_px), Image.Resampling.BOX))
 
 
-def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np.ndarray, "s+1"]]:
+def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np.ndarray, "s1"]]:
     """Points of a drawing's strokes in pixels of the published images, and where each stroke begins.
 
     A file has the lines ``x,y,milliseconds`` after a ``START``; ``BREAK`` lifts the pen.  y runs up from the image's top, so it
@@ -139,6 +141,8 @@ def _strokes(strokes: _Set, name: str) -> tuple[Float[np.ndarray, "p 2"], Int[np
             else:
                 x, y, _ = line.split(",")
                 points.append((float(x), float(y)))
+        if not np.isfinite(points).all():
+            raise ValueError("a coordinate that is not a number")
         # a file may end with or without a BREAK; a stroke without a point does not count
         starts = np.unique([*offsets, len(points)])
         if not 1 < len(starts) <= MOST_STROKES + 1:
