@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ def rotation_deviation(R: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "n"]:
     return np.abs(R @ np.swapaxes(R, -1, -2) - np.eye(3)).max((-2, -1), initial=0.0)
 
 
-def check_poses(T_mm: Float[np.ndarray, "n 4 4"], places: Sequence[str], file: Path, found: Findings) -> Bool[np.ndarray, "n"]:
+def check_poses(T_mm: Float[np.ndarray, "n 4 4"], places: list[str], file: Path, found: Findings) -> Bool[np.ndarray, "n"]:
     """Find poses that are none: NaN, reflections, and matrices that are no rotations.
 
     Args:
@@ -35,7 +34,7 @@ def check_poses(T_mm: Float[np.ndarray, "n 4 4"], places: Sequence[str], file: P
     Returns:
         Which poses are good.
     """
-    finite = np.isfinite(T_mm).all((1, 2))
+    finite = np.asarray(np.all(np.isfinite(T_mm), axis=(1, 2)))
     T = np.where(finite[:, None, None], T_mm, np.eye(4))
     deviation = rotation_deviation(T[:, :3, :3])
     determinant = np.linalg.det(T[:, :3, :3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from inverse_graphics.bop.findings import Findings
 from inverse_graphics.bop.jsonfiles import read_numbered, take_id, take_number, take_numbers
 from inverse_graphics.bop.posechecks import check_distances, check_poses
-from inverse_graphics.bop.types import Truths
+from inverse_graphics.bop.types import Truths, select
 
 CAMERA_FILE, TRUTH_FILE, INFO_FILE = "scene_camera.json", "scene_gt.json", "scene_gt_info.json"
 
@@ -74,11 +75,9 @@ def read_columns(folder: Path, scene_id: int, found: Findings) -> SceneColumns:
         if (folder / INFO_FILE).is_file():
             found.error("missing", folder / TRUTH_FILE, "", "expected a file beside scene_gt_info.json, there is none", "add it")
         return SceneColumns(cameras, None, None)
-    truths = _truths(folder / TRUTH_FILE, scene_id, found)
-    _check_images(folder / TRUTH_FILE, truths.pop("images"), cameras.im_id, found)
-    info = read_numbered(folder / INFO_FILE, found)
-    counts = truths.pop("counts")
-    return SceneColumns(cameras, *_with_info(folder / INFO_FILE, truths, counts, info, found))
+    truths, counts = _truths(folder / TRUTH_FILE, scene_id, found)
+    _check_images(folder / TRUTH_FILE, _whole(list(counts)), cameras.im_id, found)
+    return SceneColumns(cameras, *_with_info(folder / INFO_FILE, truths, counts, found))
 
 
 def _cameras(path: Path, found: Findings) -> Cameras:
@@ -107,12 +106,11 @@ def _cameras(path: Path, found: Findings) -> Cameras:
     return Cameras(_whole(ids), K_array, np.asarray(scales, np.float64), T, np.asarray(has_world, np.bool_))
 
 
-def _truths(path: Path, scene_id: int, found: Findings) -> dict[str, Any]:
-    """Columns of the truths but ``visib_fract``; also the ids of the images in the file, and how many entries each has."""
+def _truths(path: Path, scene_id: int, found: Findings) -> tuple[Truths, dict[int, int]]:
+    """The truths, their visibility NaN, and how many entries each image has in the file."""
     rows, poses, places = [], [], []
-    entries = read_numbered(path, found)
     counts: dict[int, int] = {}
-    for im_id, objects in entries.items():
+    for im_id, objects in read_numbered(path, found).items():
         if not isinstance(objects, list):
             found.error("key", path, f'"{im_id}"', f"expected a list, received {type(objects).__name__}", "write [] for none")
             continue
@@ -130,21 +128,14 @@ def _truths(path: Path, scene_id: int, found: Findings) -> dict[str, Any]:
     check_distances(T[good, :3, 3], "cam_t_m2c", path, found)
     ids = _whole(rows).reshape(-1, 3)
     _check_repeated(ids, T, places, path, found)
-    return {
-        "scene_id": np.full(int(good.sum()), scene_id),
-        "im_id": ids[good, 0],
-        "obj_id": ids[good, 1],
-        "gt_id": ids[good, 2],
-        "T_camera_object_mm": T[good],
-        "images": np.asarray(list(entries), np.int64),
-        "counts": counts,
-    }
+    unknown = np.full(len(ids), np.nan)
+    truths = Truths(np.full(len(ids), scene_id), ids[:, 0], ids[:, 1], ids[:, 2], T, unknown)
+    return select(truths, good), counts
 
 
-def _with_info(
-    path: Path, columns: dict[str, Any], counts: dict[int, int], info: dict[int, Any], found: Findings
-) -> tuple[Truths, Visibility]:
+def _with_info(path: Path, truths: Truths, counts: dict[int, int], found: Findings) -> tuple[Truths, Visibility]:
     """The truths with their visibility; rows without it are left out."""
+    info = read_numbered(path, found)
     for im_id, count in counts.items():
         listed = info.get(im_id)
         if listed is None and info:
@@ -155,26 +146,34 @@ def _with_info(
                 "count", path, f'"{im_id}"', f"expected {count} entries as in scene_gt.json, received {received}", "align them"
             )
     kept, rows, fractions = [], [], []
-    for row, (im_id, gt_id) in enumerate(zip(columns["im_id"].tolist(), columns["gt_id"].tolist(), strict=True)):
+    for row, (im_id, gt_id) in enumerate(zip(truths.im_id.tolist(), truths.gt_id.tolist(), strict=True)):
         listed = info.get(im_id)
         if not isinstance(listed, list) or gt_id >= len(listed):
             continue
-        where = f'"{im_id}"[{gt_id}]'
-        boxes = [take_numbers(listed[gt_id], key, 4, path, where, found) for key in ("bbox_obj", "bbox_visib")]
-        names = ("px_count_all", "px_count_valid", "px_count_visib")
-        pixels = [take_id(listed[gt_id], key, path, where, found) for key in names]
-        fraction = take_number(listed[gt_id], "visib_fract", path, where, found, 0.0)
-        if None in boxes or None in pixels or fraction is None:
-            continue
-        if fraction > 1:
-            found.error("range", path, f"{where}.visib_fract", f"expected 0..1, received {fraction:g}", "divide by px_count_all")
-            continue
-        kept.append(row)
-        rows.append([*boxes[0], *boxes[1], *pixels])  # type: ignore[misc]
-        fractions.append(fraction)
-    chosen, numbers = _whole(kept), np.asarray(rows, np.float64).reshape(-1, 11).astype(np.int64)
-    truths = Truths(visib_fract=np.asarray(fractions, np.float64), **{name: column[chosen] for name, column in columns.items()})
-    return truths, Visibility(numbers[:, :4], numbers[:, 4:8], numbers[:, 8], numbers[:, 9], numbers[:, 10])
+        numbers = _info_row(listed[gt_id], path, f'"{im_id}"[{gt_id}]', found)
+        if numbers is not None:
+            kept.append(row)
+            rows.append(numbers[:-1])
+            fractions.append(numbers[-1])
+    chosen, whole = select(truths, _whole(kept)), np.asarray(rows, np.float64).reshape(-1, 11).astype(np.int64)
+    visibility = Visibility(whole[:, :4], whole[:, 4:8], whole[:, 8], whole[:, 9], whole[:, 10])
+    return dataclasses.replace(chosen, visib_fract=np.asarray(fractions, np.float64)), visibility
+
+
+def _info_row(entry: Any, path: Path, where: str, found: Findings) -> list[float] | None:
+    """Two boxes, three counts and the visible fraction; None where one of them is not good."""
+    numbers: list[float | None] = []
+    for key in ("bbox_obj", "bbox_visib"):
+        numbers += take_numbers(entry, key, 4, path, where, found) or [None]
+    numbers += [take_id(entry, key, path, where, found) for key in ("px_count_all", "px_count_valid", "px_count_visib")]
+    numbers.append(take_number(entry, "visib_fract", path, where, found, 0.0))
+    known = [number for number in numbers if number is not None]
+    if len(known) < 12:
+        return None
+    if known[-1] > 1:
+        found.error("range", path, f"{where}.visib_fract", f"expected 0..1, received {known[-1]:g}", "divide by px_count_all")
+        return None
+    return known
 
 
 def _pose(entry: Any, rotation: str, translation: str, path: Path, where: str, found: Findings) -> np.ndarray | None:

@@ -61,18 +61,18 @@ def targets_of(truths: Truths) -> tuple[Target, ...]:
     chosen = truths.visib_fract >= LEAST_VISIBLE
     columns = (truths.scene_id, truths.im_id, truths.obj_id)
     counts = Counter(zip(*(column[chosen].tolist() for column in columns), strict=True))
-    return tuple(Target(*key, count) for key, count in sorted(counts.items()))
+    return tuple(Target(scene_id, im_id, obj_id, count) for (scene_id, im_id, obj_id), count in sorted(counts.items()))
 
 
 def parse_targets_2019(path: Path, found: Findings) -> tuple[Target, ...]:
     """The targets of a file; those with an error are left out."""
     rows = _rows(path, ("scene_id", "im_id", "obj_id", "inst_count"), 3, found)
-    return tuple(Target(*row) for row in rows)
+    return tuple(Target(scene_id, im_id, obj_id, count) for scene_id, im_id, obj_id, count in rows)
 
 
 def parse_targets_2024(path: Path, found: Findings) -> tuple[ImageKey, ...]:
     """The images of a file; those with an error are left out."""
-    return tuple(ImageKey(*row) for row in _rows(path, ("scene_id", "im_id"), 2, found))
+    return tuple(ImageKey(scene_id, im_id) for scene_id, im_id in _rows(path, ("scene_id", "im_id"), 2, found))
 
 
 def targets_2019_text(targets: Iterable[Target]) -> str:
@@ -96,8 +96,7 @@ def _rows(path: Path, names: tuple[str, ...], key_length: int, found: Findings) 
     rows: dict[tuple[int, ...], tuple[int, ...]] = {}
     for index, entry in enumerate(entries):
         where = f"[{index}]"
-        least = {"inst_count": 1}
-        values = [take_id(entry, name, path, where, found, least.get(name, 0)) for name in names]
+        values = [take_id(entry, name, path, where, found, 1 if name == "inst_count" else 0) for name in names]
         numbers = tuple(value for value in values if value is not None)
         if len(numbers) < len(names):
             continue
