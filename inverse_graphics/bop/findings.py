@@ -52,6 +52,11 @@ class Findings:
         """Add what is probably not meant."""
         self.list.append(Finding("warning", rule, str(file), where, problem, remedy))
 
+    def add(self, error: BopError, rule: str, file: Path) -> None:
+        """Add what a reader raised about a file."""
+        problem, _, remedy = str(error).removeprefix(f"{file}: ").partition("; ")
+        self.error(rule, file, "", problem, remedy)
+
     @property
     def errors(self) -> list[Finding]:
         """The errors among them."""

@@ -6,7 +6,6 @@ Our meshes stand on their origin; BOP's have it in the middle of their bounding 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,10 +132,3 @@ def info_entry(mesh: Mesh) -> dict[str, Any]:
         pairs = zip(symmetry.continuous_axes.tolist(), (symmetry.continuous_offsets_m * MM_PER_M).tolist(), strict=True)
         entry["symmetries_continuous"] = [{"axis": axis, "offset": offset} for axis, offset in pairs]
     return entry
-
-
-def centred_mesh(mesh: Mesh) -> Mesh:
-    """The mesh in BOP's model frame, still in metres: its origin is the middle of its box."""
-    centre_m = box_centre_m(mesh)
-    vertices_m = (mesh.vertices_m.astype(np.float64) - centre_m).astype(np.float32)
-    return dataclasses.replace(mesh, vertices_m=vertices_m, symmetry=centred_symmetry(mesh.symmetry, centre_m))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -152,13 +151,6 @@ def depth_units(depth_mm: Float[np.ndarray, "h w"], depth_scale: float) -> np.nd
             f"{np.nanmin(depth_mm):g}..{np.nanmax(depth_mm):g}; use a larger depth_scale"
         )
     return units.astype(np.uint16)
-
-
-def without_objects(record: ImageRecord) -> ImageRecord:
-    """The image without its annotations."""
-    empty = {"obj_id": np.zeros(0, np.int64), "T_camera_object_mm": np.zeros((0, 4, 4)), "px_count_all": np.zeros(0, np.int64)}
-    masks = np.zeros((0, *record.depth_mm.shape), np.bool_)
-    return dataclasses.replace(record, **empty, mask=masks, mask_visib=masks, bbox_obj_px=np.zeros((0, 4), np.int64))
 
 
 def _write_images(folder: Path, im_id: int, record: ImageRecord) -> None:
