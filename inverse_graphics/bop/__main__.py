@@ -1,4 +1,8 @@
-"""Check BOP data: ``python -m inverse_graphics.bop check DATASET`` or ``... check METHOD_DATASET-SPLIT.csv --dataset DATASET``."""
+"""Check BOP data.
+
+python -m inverse_graphics.bop check data/tabletop
+python -m inverse_graphics.bop check results/mine_tabletop-test.csv --dataset data/tabletop
+"""
 
 from __future__ import annotations
 

@@ -35,14 +35,14 @@ def read_entries(path: Path, found: Findings) -> Any:
     return None
 
 
-def read_numbered(path: Path, found: Findings) -> dict[int, Any]:
-    """An object whose keys are numbers of images or objects, in their order; empty where it cannot be read."""
+def read_numbered(path: Path, found: Findings) -> dict[int, Any] | None:
+    """An object whose keys are numbers of images or objects, in their order; None where it cannot be read."""
     content = read_entries(path, found)
     if content is None:
-        return {}
+        return None
     if not isinstance(content, dict):
         found.error("key", path, "", f"expected an object, received {type(content).__name__}", 'write {"0": ...}')
-        return {}
+        return None
     numbered: dict[int, Any] = {}
     for key, value in content.items():
         if not key.isascii() or not key.isdigit():
@@ -97,7 +97,7 @@ def take_number(entry: Any, key: str, path: Path, where: str, found: Findings, l
 
 def take_id(entry: Any, key: str, path: Path, where: str, found: Findings, least: int = 0) -> int | None:
     """A key's whole number of at least ``least``; None, and a finding, where it is something else."""
-    value = take_number(entry, key, path, where, found, least)
+    value = take_number(entry, key, path, where, found, float(least))
     if value is not None and value != int(value):
         found.error("count", path, f"{where}.{key}", f"expected a whole number, received {value:g}", "correct the entry")
         return None

@@ -97,7 +97,7 @@ def parse_models_info(path: Path, found: Findings) -> dict[int, ModelInfo]:
         found: findings are added to it.
     """
     infos = {}
-    for obj_id, entry in read_numbered(path, found).items():
+    for obj_id, entry in (read_numbered(path, found) or {}).items():
         where = f'"{obj_id}"'
         names = ("diameter", "min_x", "min_y", "min_z", "size_x", "size_y", "size_z")
         numbers = [take_number(entry, name, path, where, found) for name in names]

@@ -6,7 +6,6 @@ The name of a file says what it holds: ``METHOD_DATASET-SPLIT[-TYPE][_ID].csv``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,12 +89,12 @@ def results_text(estimates: Estimates) -> str:
 
 
 def estimates_of(
-    scene_id: Sequence[int],
-    im_id: Sequence[int],
-    obj_id: Sequence[int],
-    score: Sequence[float],
+    scene_id: ArrayLike,
+    im_id: ArrayLike,
+    obj_id: ArrayLike,
+    score: ArrayLike,
     T_camera_object: ArrayLike,
-    time_s: Sequence[float] | None = None,
+    time_s: ArrayLike | None = None,
 ) -> Estimates:
     """Estimates of poses in metres.
 

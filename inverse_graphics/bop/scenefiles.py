@@ -70,18 +70,23 @@ def read_columns(folder: Path, scene_id: int, found: Findings) -> SceneColumns:
         scene_id: its number.
         found: findings are added to it; rows with an error are left out.
     """
-    cameras = _cameras(folder / CAMERA_FILE, found)
+    entries = read_numbered(folder / CAMERA_FILE, found)
+    cameras = _cameras(folder / CAMERA_FILE, entries or {}, found)
     if not (folder / TRUTH_FILE).is_file():
         if (folder / INFO_FILE).is_file():
             found.error("missing", folder / TRUTH_FILE, "", "expected a file beside scene_gt_info.json, there is none", "add it")
         return SceneColumns(cameras, None, None)
-    truths, counts = _truths(folder / TRUTH_FILE, scene_id, found)
-    _check_images(folder / TRUTH_FILE, _whole(list(counts)), cameras.im_id, found)
-    return SceneColumns(cameras, *_with_info(folder / INFO_FILE, truths, counts, found))
+    listed = read_numbered(folder / TRUTH_FILE, found)
+    truths, counts = _truths(folder / TRUTH_FILE, listed or {}, scene_id, found)
+    if entries is not None and listed is not None:
+        _check_images(folder / TRUTH_FILE, _whole(list(listed)), _whole(list(entries)), found)
+    info = read_numbered(folder / INFO_FILE, found)
+    if info is None:
+        return SceneColumns(cameras, truths, None)
+    return SceneColumns(cameras, *_with_info(folder / INFO_FILE, info, truths, counts, found))
 
 
-def _cameras(path: Path, found: Findings) -> Cameras:
-    entries = read_numbered(path, found)
+def _cameras(path: Path, entries: dict[int, Any], found: Findings) -> Cameras:
     ids, K, scales, poses, has_world = [], [], [], [], []
     for im_id, entry in entries.items():
         where = f'"{im_id}"'
@@ -106,11 +111,11 @@ def _cameras(path: Path, found: Findings) -> Cameras:
     return Cameras(_whole(ids), K_array, np.asarray(scales, np.float64), T, np.asarray(has_world, np.bool_))
 
 
-def _truths(path: Path, scene_id: int, found: Findings) -> tuple[Truths, dict[int, int]]:
+def _truths(path: Path, entries: dict[int, Any], scene_id: int, found: Findings) -> tuple[Truths, dict[int, int]]:
     """The truths, their visibility NaN, and how many entries each image has in the file."""
     rows, poses, places = [], [], []
     counts: dict[int, int] = {}
-    for im_id, objects in read_numbered(path, found).items():
+    for im_id, objects in entries.items():
         if not isinstance(objects, list):
             found.error("key", path, f'"{im_id}"', f"expected a list, received {type(objects).__name__}", "write [] for none")
             continue
@@ -133,12 +138,13 @@ def _truths(path: Path, scene_id: int, found: Findings) -> tuple[Truths, dict[in
     return select(truths, good), counts
 
 
-def _with_info(path: Path, truths: Truths, counts: dict[int, int], found: Findings) -> tuple[Truths, Visibility]:
+def _with_info(
+    path: Path, info: dict[int, Any], truths: Truths, counts: dict[int, int], found: Findings
+) -> tuple[Truths, Visibility]:
     """The truths with their visibility; rows without it are left out."""
-    info = read_numbered(path, found)
     for im_id, count in counts.items():
         listed = info.get(im_id)
-        if listed is None and info:
+        if listed is None:
             found.error("key", path, "", f'expected image "{im_id}" of scene_gt.json, received none', "write its entries")
         elif listed is not None and (not isinstance(listed, list) or len(listed) != count):
             received = len(listed) if isinstance(listed, list) else type(listed).__name__
@@ -167,7 +173,7 @@ def _info_row(entry: Any, path: Path, where: str, found: Findings) -> list[float
         numbers += take_numbers(entry, key, 4, path, where, found) or [None]
     numbers += [take_id(entry, key, path, where, found) for key in ("px_count_all", "px_count_valid", "px_count_visib")]
     numbers.append(take_number(entry, "visib_fract", path, where, found, 0.0))
-    known = [number for number in numbers if number is not None]
+    known = [float(number) for number in numbers if number is not None]
     if len(known) < 12:
         return None
     if known[-1] > 1:

@@ -46,11 +46,12 @@ def check_dataset(dataset: str | Path, images: bool = True) -> list[Finding]:
     total = sum(len(split.scene_ids) for split in splits)
     with tqdm(total=total, unit="scene", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False) as bar:
         for split in splits:
-            scenes = {}
+            scenes, before = {}, len(found.errors)
             for scene_id in split.scene_ids:
                 scenes[scene_id] = _check_scene(split, scene_id, infos, size_px, images, found)
                 bar.update(1)
-            _check_targets(split, scenes, found)
+            if len(found.errors) == before:  # else images or truths are left out, and targets would seem wrong
+                _check_targets(split, scenes, found)
     return found.list
 
 
@@ -91,9 +92,11 @@ def _check_scene(
 ) -> SceneColumns:
     """Look at a scene; returns its JSON files."""
     folder = split.scene_folder(scene_id)
+    before = len(found.errors)
     columns = read_columns(folder, scene_id, found)
     listing = list_files(folder, found)
-    check_names(listing, columns, found)
+    if len(found.errors) == before:  # else images that are in order would seem to be too many
+        check_names(listing, columns, found)
     check_fractions(columns, folder, found)
     truths = columns.truths
     if truths is None:
@@ -124,7 +127,7 @@ def _check_objects(truths: Truths, infos: dict[int, ModelInfo], folder: Path, fo
         found.error("unknown", path, where, problem, f"add the model to {INFO_FILE}, or correct the number")
     for row in np.flatnonzero(distances < INSIDE * diameters):
         where = f'"{truths.im_id[row]}"[{truths.gt_id[row]}].cam_t_m2c'
-        problem = f"expected a camera outside of the object of {diameters[row]:.4g} mm, received {distances[row]:.4g} mm from its middle"
+        problem = f"expected more than half its diameter of {diameters[row]:.4g} mm, received {distances[row]:.4g} mm"
         found.warning("unit", path, where, problem, "if it is in metres, multiply by 1000")
 
 
