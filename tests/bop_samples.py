@@ -55,7 +55,7 @@ def copy_of(dataset: Path, folder: Path) -> Path:
     return folder / dataset.name
 
 
-def change_json(path: Path, change: Callable[[Any], None]) -> None:
+def change_json(path: Path, change: Callable[[Any], object]) -> None:
     """Change a JSON file in place; NaN may be written."""
     content = json.loads(path.read_text())
     change(content)

@@ -69,7 +69,7 @@ def first_truth(truths: Truths) -> tuple[int, str, int]:
     return int(truths.scene_id[row]), str(truths.im_id[row]), int(truths.gt_id[row])
 
 
-def instance(dataset: Path, file: str, change: Callable[[Any], None]) -> None:
+def instance(dataset: Path, file: str, change: Callable[[Any], object]) -> None:
     """Change the entry of that instance in one of its scene's files."""
     scene_id, im_id, gt_id = first_truth(read_truths(open_split(dataset, "test")))
     change_json(dataset / "test" / f"{scene_id:06d}" / file, lambda content: change(content[im_id][gt_id]))
@@ -80,23 +80,23 @@ def mask_path(dataset: Path, folder: str) -> Path:
     return dataset / "test" / f"{scene_id:06d}" / folder / f"{int(im_id):06d}_{gt_id:06d}.png"
 
 
-def put(key: str, value: Any) -> Callable[[Any], None]:
+def put(key: str, value: Any) -> Callable[[Any], object]:
     return lambda entry: entry.update({key: value})
 
 
-def scale(key: str, factor: float) -> Callable[[Any], None]:
+def scale(key: str, factor: float) -> Callable[[Any], object]:
     return lambda entry: entry.update({key: [factor * number for number in entry[key]]})
 
 
-def in_scene(file: str, change: Callable[[Any], None]) -> Callable[[Path], None]:
+def in_scene(file: str, change: Callable[[Any], object]) -> Callable[[Path], object]:
     return lambda dataset: change_json(dataset / "test" / "000000" / file, change)
 
 
-def in_truth(change: Callable[[Any], None]) -> Callable[[Path], None]:
+def in_truth(change: Callable[[Any], object]) -> Callable[[Path], object]:
     return lambda dataset: instance(dataset, "scene_gt.json", change)
 
 
-def in_info(change: Callable[[Any], None]) -> Callable[[Path], None]:
+def in_info(change: Callable[[Any], object]) -> Callable[[Path], object]:
     return lambda dataset: instance(dataset, "scene_gt_info.json", change)
 
 
@@ -130,7 +130,7 @@ def break_json(dataset: Path) -> None:
     path.write_text(path.read_text().rstrip().removesuffix("}"))
 
 
-ERRORS: dict[str, tuple[Callable[[Path], None], str, str]] = {
+ERRORS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing key": (in_truth(lambda entry: entry.pop("obj_id")), "key", "expected the key obj_id"),
     "missing key of the camera": (in_scene("scene_camera.json", lambda c: c["0"].pop("depth_scale")), "key", "add depth_scale"),
     "missing key of the info": (in_info(lambda entry: entry.pop("px_count_all")), "key", "add px_count_all"),
@@ -227,7 +227,7 @@ def test_errors_are_found_and_refused(damaged: Path, fault: str) -> None:
     assert "; " in str(raised.value)
 
 
-DISAGREEMENTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
+DISAGREEMENTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "wrong image size": (
         lambda d: resize(d / "test" / "000000" / "depth" / "000000.png"),
         "error",

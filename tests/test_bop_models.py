@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from inverse_graphics.types import Mesh, Symmetry, Texture
 
 def standing_cube(side_m: float = 0.08) -> Mesh:
     mesh = box((side_m, side_m, side_m))
-    return dataclasses.replace(mesh, vertices_m=mesh.vertices_m + np.float32([0, 0, side_m / 2]), symmetry=cube(side_m))
+    return dataclasses.replace(mesh, vertices_m=mesh.vertices_m + np.array([0, 0, side_m / 2], np.float32), symmetry=cube(side_m))
 
 
 def findings_of(folder: Path) -> list[Finding]:
@@ -153,7 +154,7 @@ def test_faults_of_models(tmp_path: Path) -> None:
     write_models(tmp_path, {1: box(), 2: box((0.2, 0.1, 0.1)), 3: ball(subdivisions=1)})
     path = tmp_path / "obj_000002.ply"
     path.write_bytes(path.read_bytes()[:-40])
-    moved = trimesh.load(tmp_path / "obj_000003.ply", process=False)
+    moved: Any = trimesh.load(tmp_path / "obj_000003.ply", process=False)
     moved.vertices += 20.0
     moved.export(tmp_path / "obj_000003.ply")
     (tmp_path / "obj_000009.ply").write_bytes((tmp_path / "obj_000001.ply").read_bytes())

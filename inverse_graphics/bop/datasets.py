@@ -69,7 +69,7 @@ def split_names(dataset: str | Path) -> tuple[str, ...]:
     folder = Path(dataset)
     if not folder.is_dir():
         raise BopError(f"{folder}: expected the folder of a data set, there is none; check the path")
-    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and scene_ids_in(path)))
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and list(path.glob(f"*/{CAMERA_FILE}"))))
 
 
 def open_split(dataset: str | Path, name: str) -> Split:
@@ -90,9 +90,9 @@ def open_split(dataset: str | Path, name: str) -> Split:
 
 
 def scene_ids_in(folder: Path) -> tuple[int, ...]:
-    """Numbers of the scenes in a folder, ascending."""
-    folders = (path for path in folder.iterdir() if path.name.isascii() and path.name.isdigit())
-    return tuple(sorted(int(path.name) for path in folders if (path / CAMERA_FILE).is_file()))
+    """Numbers of the scenes in a folder, ascending: of all folders in it whose names are numbers."""
+    names = (path.name for path in folder.iterdir() if path.is_dir())
+    return tuple(sorted(int(name) for name in names if name.isascii() and name.isdigit()))
 
 
 def read_scene(split: Split, scene_id: int) -> SceneFolder:

@@ -56,12 +56,11 @@ def check_dataset(dataset: str | Path, images: bool = True) -> list[Finding]:
 
 
 def _splits(folder: Path) -> Iterator[Split]:
-    """Folders of scenes, also of scenes that lack their camera file."""
+    """Folders of scenes, also of scenes that lack their files."""
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "models"))):
-        numbered = [child for child in path.iterdir() if child.is_dir() and child.name.isascii() and child.name.isdigit()]
-        scene_ids = sorted({*scene_ids_in(path), *(int(child.name) for child in numbered)})
+        scene_ids = scene_ids_in(path)
         if scene_ids:
-            yield Split(folder, path.name, tuple(scene_ids))
+            yield Split(folder, path.name, scene_ids)
 
 
 def _check_camera(folder: Path, found: Findings) -> tuple[int, int] | None:
