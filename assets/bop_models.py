@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from assets.loading import AxisEntry, MeshEntry, SymmetryEntry, load_entry
-from inverse_graphics.bop.models import INFO_FILE, MM_PER_M, ModelInfo, model_path, read_models_info
-from inverse_graphics.bop.models import scaled_symmetry as scaled
+from inverse_graphics.bop.models import INFO_FILE, MM_PER_M, ModelInfo, model_path, read_models_info, scaled_symmetry
 from inverse_graphics.types import Catalogue
 
 
@@ -60,7 +59,7 @@ def load_bop_models(
 
 def _entry(folder: Path, obj_id: int, info: ModelInfo, textures: Literal["bake", "keep"]) -> MeshEntry:
     """A model as a catalogue's entry."""
-    in_mm = scaled(info.symmetry, MM_PER_M)
+    in_mm = scaled_symmetry(info.symmetry, MM_PER_M)
     axes = zip(in_mm.continuous_axes.tolist(), in_mm.continuous_offsets_m.tolist(), strict=True)
     symmetry = SymmetryEntry(
         discrete=tuple(tuple(matrix) for matrix in in_mm.discrete.reshape(-1, 16).tolist()),

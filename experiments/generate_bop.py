@@ -168,7 +168,8 @@ def write_dataset(recipe: Recipe, out: Path, options: BackendOptions) -> None:
     scenes = range(recipe.num_scenes)
     missing = [scene_id for scene_id in scenes if not (out / recipe.split / f"{scene_id:06d}").is_dir()]
     done = recipe.num_images - sum(len(recipe.images_of(scene_id)) for scene_id in missing)
-    with tqdm(total=recipe.num_images, initial=done, unit="image", file=sys.stderr, mininterval=0.5) as bar:
+    interval_s = 0.5 if sys.stderr.isatty() else 15.0
+    with tqdm(total=recipe.num_images, initial=done, unit="image", file=sys.stderr, mininterval=interval_s) as bar:
         for scene_id in missing:
             drawn = images(recipe, prior, renderer, geometry, scene_id)
             write_scene(out / recipe.split, scene_id, counted(drawn, bar))

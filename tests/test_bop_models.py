@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
+from bop_samples import change_json
 from renderer_scenes import ball, box
 from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
@@ -181,3 +182,22 @@ def test_the_info_of_a_box() -> None:
     assert [entry[f"min_{axis}"] for axis in "xyz"] == pytest.approx([-50, -30, -40], rel=1e-6)
     assert [entry[f"size_{axis}"] for axis in "xyz"] == pytest.approx([100, 60, 80], rel=1e-6)
     assert "symmetries_discrete" not in entry
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("symmetries_discrete", [[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1]], "reflection"),
+        ("symmetries_discrete", [[1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 5, 0, 0, 1]], "0 0 0 1 as last row"),
+        ("symmetries_discrete", [[1, 0, 0]], "expected 16 numbers, received 3"),
+        ("symmetries_continuous", [{"axis": [0, 0, 0], "offset": [0, 0, 0]}], "expected a direction"),
+        ("symmetries_continuous", [{"axis": [0, 0, 1]}], "add offset"),
+        ("symmetries_continuous", {"axis": [0, 0, 1]}, "expected a list"),
+        ("diameter", 0.0, "a diameter above 0"),
+    ],
+)
+def test_faults_of_what_is_said_of_models(tmp_path: Path, key: str, value: object, text: str) -> None:
+    write_models(tmp_path, {1: box()})
+    change_json(tmp_path / "models_info.json", lambda content: content["1"].update({key: value}))
+    with pytest.raises(BopError, match=f'models_info.json: "1".*{text}'):
+        read_models(tmp_path)

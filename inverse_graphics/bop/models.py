@@ -167,6 +167,11 @@ def _symmetry(entry: dict[str, Any], path: Path, where: str, found: Findings) ->
         matrix = take_numbers({str(index): numbers}, str(index), 16, path, place, found)
         if matrix is None:
             return None
+        if matrix[12:] != [0.0, 0.0, 0.0, 1.0]:
+            found.error(
+                "rotation", path, f"{place}[{index}]", f"expected 0 0 0 1 as last row, received {matrix[12:]}", "write rows"
+            )
+            return None
         matrices.append(np.reshape(matrix, (4, 4)))
     for index, item in enumerate(entry.get("symmetries_continuous", [])):
         place = f"{where}.symmetries_continuous[{index}]"
