@@ -232,6 +232,18 @@ def test_options_of_the_generator(tmp_path: Path) -> None:
             generator().recipe_of(arguments(tmp_path, out, **{option: value}))
 
 
+def test_another_renderer_draws_the_colours(dataset: Path, tmp_path: Path) -> None:
+    """All but the colours is raster's, and the colours are about the same."""
+    out = make(tmp_path, renderer="open3d")
+    first, other = files_of(dataset), files_of(out)
+    differing = {name for name in first if first[name] != other[name]}
+    assert {Path(name).parent.name for name in differing - {"generator.yaml"}} <= {"rgb"}
+    for scene_id, im_id in read_image_keys(open_split(out, "test")):
+        images = [read_image(read_scene(open_split(folder, "test"), scene_id), im_id).astype(float) for folder in (dataset, out)]
+        assert np.abs(images[0] - images[1]).mean() < 1
+    assert check_dataset(out) == []
+
+
 def test_the_generator_from_its_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
