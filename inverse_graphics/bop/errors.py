@@ -15,19 +15,18 @@ Hodan et al., BOP: Benchmark for 6D Object Pose Estimation, ECCV 2018, and the B
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from inverse_graphics.bop.compiling import prepare
 from inverse_graphics.bop.nearest_kernels import adi_pass
 from inverse_graphics.bop.pose_kernels import add_pass, mspd_pass, mssd_pass, proj_pass
 from inverse_graphics.bop.types import Model
 from inverse_graphics.bop.vertices import Vertices, arrange_vertices
-from inverse_graphics.compiled import KERNEL_LOCK, drop_stale_kernels, workers
+from inverse_graphics.compiled import KERNEL_LOCK, workers
 
 AUC_LIMIT_MM = 100.0
 """Largest threshold of the area under the curve of accuracy over threshold."""
@@ -70,7 +69,7 @@ class PoseJudge:
                 f"symmetries: expected [s 4 4] with the identity first, received {symmetries.shape} for obj_id {model.obj_id}; "
                 "give np.eye(4)[None] for an object without symmetries."
             )
-        _prepare()
+        prepare()
         self.model = model
         self.is_symmetric = len(symmetries) > 1
         """Whether ADD-S stands for ADD(-S): the model has a symmetry besides the identity."""
@@ -198,9 +197,3 @@ def _intrinsics(K_px: np.ndarray, errors: np.ndarray) -> np.ndarray:
             "form; divide by the last entry."
         )
     return K
-
-
-@functools.cache
-def _prepare() -> None:
-    """Once a process, before the first pass."""
-    drop_stale_kernels(Path(__file__).parent)

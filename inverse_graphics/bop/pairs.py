@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,16 @@ class Pairs:
     def gt_image(self) -> Int[np.ndarray, "t"]:
         """Image of each truth, an index into ``images``."""
         return self.group_image[self.gt_group]
+
+    def pair_index(self, est: Int[np.ndarray, "n"], gt: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """The pair of each estimate and truth of one group, given as indices into ``est_row`` and ``gt_row``."""
+        group = self.est_group[est]
+        counts = self.gt_start[group + 1] - self.gt_start[group]
+        return self.pair_start[group] + (est - self.est_start[group]) * counts + gt - self.gt_start[group]
+
+    def keep_estimates(self, chosen: Bool[np.ndarray, "e"]) -> Pairs:
+        """The same without some estimates."""
+        return dataclasses.replace(self, est_row=self.est_row[chosen], est_group=self.est_group[chosen])
 
 
 def make_pairs(estimates: Estimates, truths: Truths, images: Iterable[ImageKey]) -> Pairs:

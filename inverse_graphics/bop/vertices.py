@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial import ConvexHull, QhullError
 
-LEAF = 8
+LEAF = 16
 """Vertices of a leaf, at most."""
 SPREAD = 64
 """Vertices that are chosen each as far as possible from those before it."""
