@@ -1,10 +1,10 @@
 """Localisation (BOP 2019): the number of instances is given.
 
 Of each target (image, object, inst_count) the inst_count estimates of the highest score are judged, against the inst_count truths
-that are most visible; of equals the first ones, in the order of the file.  Other truths cannot be matched.  The recall at a threshold
-is the share of all truths judged that are matched, over all objects together; AR of an error is the mean over its thresholds (VSD:
-and over its tolerances), and AR the mean of the three.  Images and objects without target do not count, neither do estimates of
-them.  A target whose image holds fewer truths than inst_count asks for what there is.
+that are most visible; of equals the first ones, in the order of the file.  Other truths cannot be matched.  The recall at a
+threshold is the share of all truths judged that are matched, over all objects together; AR of an error is the mean over its
+thresholds (VSD: and over its tolerances), and AR the mean of the three.  Images and objects without target do not count, neither
+do estimates of them.  A target whose image holds fewer truths than inst_count asks for what there is.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Estimates come by descending score, equal scores in the order of the file.  Each takes the truth with the lowest error that is
 still free; the error must be strictly below the threshold, and of equal errors the first truth wins.  An error of several numbers
-(5 degrees, 5 cm) is lower where all of them are.  An estimate whose best truth is taken goes to the next best.  NaN matches nothing.
+(5 degrees, 5 cm) is lower where all of them are.  An estimate whose best truth is taken goes to the next best.  NaN matches
+nothing.
 """
 
 from __future__ import annotations

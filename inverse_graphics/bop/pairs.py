@@ -37,7 +37,7 @@ class Pairs:
 
     @property
     def num_groups(self) -> int:
-        """g."""
+        """Number of groups."""
         return len(self.group_obj_id)
 
     @functools.cached_property

@@ -1,7 +1,7 @@
 """Compiled pose errors of many pairs of one model; what they mean is said in ``errors``.
 
-Vertices are [3 v] rows of x, y and z, in an order whose first ``FIRST`` stand for the whole model: a symmetry whose error there is
-already larger than the best one so far is given up.  Poses are [n 4 4], symmetries [s 4 4], everything is float64.
+Vertices are [3 v] rows of x, y and z, in an order whose first ``FIRST`` stand for the whole model: a symmetry whose error there
+is already larger than the best one so far is given up.  Poses are [n 4 4], symmetries [s 4 4], everything is float64.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ DRAWN_PIXELS = 4_000_000
 """Pixels that are drawn at once: with colours that a renderer makes besides, about 100 MB."""
 
 DepthOf = Callable[[Int[np.ndarray, "n"], Float[np.ndarray, "n 4 4"], ImageCamera], Float[np.ndarray, "n h w"]]
-"""(obj_ids, T_camera_object, camera) -> depth_m: z-depth of each model drawn alone, float32, 0 or infinite where there is nothing.
+"""(obj_ids, T_camera_object, camera) -> depth_m: z-depth of each model alone, float32, 0 or infinite where there is nothing.
 
 Translations are in metres, as everywhere outside BOP's files."""
 
@@ -112,7 +112,8 @@ def vsd_errors(
     K, size = np.ascontiguousarray(camera.K_px, np.float64), (camera.height_px, camera.width_px)
     if test_mm.shape != size or K[0, 1] != 0:
         raise ValueError(
-            f"test_mm: expected a depth image [h w] {size} of a camera without skew, received {test_mm.shape} and skew {K[0, 1]}; "
+            f"test_mm: expected a depth image [h w] {size} and a camera without skew, received {test_mm.shape} and "
+            f"skew {K[0, 1]}; "
             "pass the depth image of this camera."
         )
     prepare()
@@ -145,7 +146,7 @@ def _drawn(
     expected = (len(T_mm), camera.height_px, camera.width_px)
     if depth_m.shape != expected:
         raise ValueError(
-            f"depth_of: expected depth_m [n h w] {expected}, received {depth_m.shape}; draw every model alone, one sample a pixel."
+            f"depth_of: expected depth_m [n h w] {expected}, received {depth_m.shape}; draw each model alone, one sample a pixel."
         )
     boxes = np.empty((len(depth_m), 4), np.int64)
     with KERNEL_LOCK:
