@@ -38,7 +38,7 @@ def make_model(points_mm: np.ndarray, symmetries: np.ndarray = NO_SYMMETRY, obj_
 
 def random_poses(count: int, rng: np.random.Generator, depth_mm: float = 900.0) -> np.ndarray:
     T = np.tile(np.eye(4), (count, 1, 1))
-    T[:, :3, :3] = Rotation.random(count, random_state=int(rng.integers(2**31))).as_matrix()
+    T[:, :3, :3] = Rotation.from_quat(rng.normal(size=(count, 4))).as_matrix()
     T[:, :3, 3] = rng.uniform(-150, 150, (count, 3)) + [0, 0, depth_mm]
     return T
 
@@ -90,7 +90,7 @@ def random_set(rng: np.random.Generator, images: int) -> tuple[dict[int, Model],
     truth_rows: list[tuple[int, int, int, int]] = []
     for index in order:
         objects = rng.choice([1, 4, 7], int(rng.integers(0, 6)), p=[0.5, 0.3, 0.2])
-        truth_rows += [(*keys[index], int(obj_id), gt_id) for gt_id, obj_id in enumerate(objects)]
+        truth_rows += [(keys[index].scene_id, keys[index].im_id, int(obj_id), gt_id) for gt_id, obj_id in enumerate(objects)]
     T_gt = random_poses(len(truth_rows), rng)
     visib = rng.choice([0.0, 0.05, 0.1, 0.3, 0.3, 0.9, 1.0], len(truth_rows))
     truths = make_truths(truth_rows, T_gt, visib)

@@ -125,7 +125,7 @@ def mean_average_precision(
         for threshold in thresholds:
             labelled, wanted = [], 0
             for image in ordered:
-                gt = rows_of(truths, (*image, obj_id))
+                gt = rows_of(truths, (image.scene_id, image.im_id, obj_id))
                 est = [row for row in judged[image] if estimates.obj_id[row] == obj_id]
                 wanted += sum(truths.visib_fract[row] >= 0.1 for row in gt)
                 if not gt and not count_absent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -73,8 +74,10 @@ def test_a_seed_gives_the_same_intervals() -> None:
 
 
 def test_intervals_are_those_of_images_repeated() -> None:
-    """Scores of a sample are those of a data set that holds each image as often as it was drawn."""
-    models, truths, estimates, targets, _ = random_set(np.random.default_rng(3), 12)
+    """Scores of a sample are those of a data set that holds each image as often as it was drawn; where scores are not equal."""
+    rng = np.random.default_rng(3)
+    models, truths, estimates, targets, _ = random_set(rng, 12)
+    estimates = dataclasses.replace(estimates, score=rng.random(len(estimates)))
     keys = sorted({ImageKey(*key) for key in zip(truths.scene_id.tolist(), truths.im_id.tolist(), strict=True)})
     view = camera()
     whole = evaluate(estimates, truths, models, lambda image: view, targets, keys)
@@ -91,7 +94,10 @@ def test_intervals_are_those_of_images_repeated() -> None:
         assert anew.map_mspd == pytest.approx(drawn[1][sample], abs=1e-12)
 
 
-def repeated(table: Estimates | Truths, copies: list, names: dict) -> Estimates | Truths:
+Table = TypeVar("Table", Estimates, Truths)
+
+
+def repeated(table: Table, copies: list, names: dict) -> Table:
     parts = []
     for image, copy in copies:
         part = select(table, np.flatnonzero((table.scene_id == image.scene_id) & (table.im_id == image.im_id)))

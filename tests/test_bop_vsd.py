@@ -50,7 +50,7 @@ def test_naive_twin_on_a_thousand_pairs(monkeypatch: pytest.MonkeyPatch) -> None
         for row, (est, gt) in zip(errors, pairs, strict=True):
             taus = rng.integers(0, 10, 2)
             images = (depth_mm[est], depth_mm[gt], test_mm)
-            expected = [twin.vsd(*images, SMALL.K_px, vsd.VSD_DELTA_MM, VSD_TAUS[tau], 100.0) for tau in taus]
+            expected = [twin.vsd(*images, SMALL.K_px, vsd.VSD_DELTA_MM, float(VSD_TAUS[tau]), 100.0) for tau in taus.tolist()]
             np.testing.assert_allclose(row[taus], expected, atol=1e-12)
         assert (np.diff(errors, axis=-1) <= 0).all()
 

@@ -2,6 +2,7 @@
 
 Images are drawn with replacement, for both sides the same ones, because targets of one image are not independent.  AR, ADD recall
 and areas are means over targets; average precision is computed anew from the images drawn.
+Of equal scores the copies of one estimate follow each other.
 """
 
 from __future__ import annotations
