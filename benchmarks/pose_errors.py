@@ -133,8 +133,8 @@ def vase(vertices: int, rng: np.random.Generator) -> Model:
     radius = 40 + 15 * np.sin(z / 20)
     points_mm = np.stack([radius * np.cos(angle), radius * np.sin(angle), z], -1)
     symmetry = Symmetry(continuous_axes=np.array([[0.0, 0.0, 1.0]]), continuous_offsets_m=np.zeros((1, 3)))
-    nothing = np.zeros((0, 3))
-    return Model(1, points_mm, nothing.astype(np.int64), nothing, 163.0, symmetry_transforms(symmetry))
+    faces, normals = np.zeros((0, 3), np.int64), np.zeros_like(points_mm)
+    return Model(1, points_mm, faces, normals, 163.0, symmetry_transforms(symmetry))
 
 
 def random_poses(count: int, rng: np.random.Generator) -> Float[np.ndarray, "n 4 4"]:

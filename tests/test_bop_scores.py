@@ -287,6 +287,8 @@ def test_nothing_estimated_and_nothing_asked() -> None:
     assert nothing.re_median_deg is None and len(nothing.targets.gt_row) > 0
     unasked = score((models, select(truths, slice(0, 0)), estimates, targets, images), count_absent=True)
     assert unasked.ar_mssd == unasked.map_2024 == 0.0 and len(unasked.targets.gt_row) == 0
+    empty = score((models, select(truths, slice(0, 0)), select(estimates, slice(0, 0)), targets, images))
+    assert empty.ar_mssd == empty.map_2024 == 0.0 and len(empty.estimates.est_row) == len(empty.objects.obj_id) == 0
 
 
 def test_a_symmetric_object_turned_by_any_symmetry_keeps_its_scores() -> None:

@@ -138,3 +138,15 @@ def test_bad_input_is_refused() -> None:
         errors_of(depth_mm, np.zeros((3, 3)), [(0, 0)], 100.0)
     with pytest.raises(ValueError, match=r"depth_of: expected depth_m \[n h w\] \(1, 8, 11\), received \(1, 2, 2\)"):
         errors_of(np.zeros((1, 2, 2)), depth_mm[0], [(0, 0)], 100.0)
+    depth_of, view = drawing()
+    with pytest.raises(ValueError, match="class_ids: expected a class for each object drawn, received none for obj_id 6"):
+        depth_of(np.array([5, 6]), np.tile(np.eye(4), (2, 1, 1)), view)
+
+
+def test_nothing_is_drawn_without_pairs() -> None:
+    def refuse(obj_ids: np.ndarray, T_camera_object: np.ndarray, camera: ImageCamera) -> np.ndarray:
+        raise AssertionError("drawn")
+
+    none, T, ids = np.zeros((0, 2), np.int64), np.tile(np.eye(4), (2, 1, 1)), np.array([1, 1])
+    test_mm = np.zeros((SMALL.height_px, SMALL.width_px))
+    assert vsd_errors(ids, T, ids, T, none, np.zeros(0), test_mm, SMALL, refuse).shape == (0, 10)

@@ -15,6 +15,7 @@ Hodan et al., BOP: Benchmark for 6D Object Pose Estimation, ECCV 2018, equation 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from inverse_graphics.bop.types import ImageCamera, ImageKey
 from inverse_graphics.bop.vsd_kernels import boxes_pass, vsd_pass
 from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.protocols import Renderer
-from inverse_graphics.types import Camera, Light, Objects, View
+from inverse_graphics.types import Camera, Light, Objects, View, map_tensors
 
 VSD_TAUS = np.arange(0.05, 0.51, 0.05)
 """Tolerances of distances in diameters."""
@@ -54,17 +55,27 @@ class VsdSource:
     """Tolerance of visibility."""
 
 
-def renderer_depth(renderer: Renderer, class_ids: Mapping[int, int]) -> DepthOf:
-    """Draw with one of our renderers.
+def renderer_depth(renderer: Renderer, class_ids: Mapping[int, int], device: str = "cpu") -> DepthOf:
+    """Draw with one of our renderers; where a layer covers less than half of a pixel there is nothing.
 
     Args:
         renderer: its catalogue holds the data set's models in metres.
         class_ids: index into the catalogue for each obj_id.
+        device: where the renderer draws, for torch.
+
+    Raises:
+        ValueError: when it draws, for an object without class.
     """
 
     def depth_of(
         obj_ids: Int[np.ndarray, "n"], T_camera_object: Float[np.ndarray, "n 4 4"], camera: ImageCamera
     ) -> Float[np.ndarray, "n h w"]:
+        unknown = sorted(set(obj_ids.tolist()) - set(class_ids))
+        if unknown:
+            raise ValueError(
+                f"class_ids: expected a class for each object drawn, received none for obj_id {unknown[0]}; "
+                "load the catalogue of all models of the data set."
+            )
         T = torch.from_numpy(np.ascontiguousarray(T_camera_object, np.float32))
         chosen = torch.tensor([class_ids[obj_id] for obj_id in obj_ids.tolist()], dtype=torch.int64)
         objects = Objects(chosen, T, torch.ones(len(T), dtype=torch.bool))
@@ -72,8 +83,11 @@ def renderer_depth(renderer: Renderer, class_ids: Mapping[int, int]) -> DepthOf:
         light = Light(torch.tensor([0.0, 0.0, -1.0]), torch.tensor(1.0), torch.tensor(0.0))
         background = torch.zeros(3).expand(camera.height_px, camera.width_px, 3)
         view = View(Camera(K, torch.eye(4), camera.width_px, camera.height_px), light, background)
+        to_device = functools.partial(torch.Tensor.to, device=device)
         with torch.no_grad():
-            return renderer.layers(objects, view, samples_per_axis=1).depth_m.cpu().numpy()
+            layers = renderer.layers(map_tensors(to_device, objects), map_tensors(to_device, view), samples_per_axis=1)
+            # layers that carry gradients continue a little past the border
+            return torch.where(layers.alpha >= 0.5, layers.depth_m, torch.inf).cpu().numpy()
 
     return depth_of
 
@@ -120,9 +134,9 @@ def vsd_errors(
     chunk = max(1, DRAWN_PIXELS // (size[0] * size[1]))
     errors = np.empty((len(pairs), len(taus)))
     test = np.ascontiguousarray(test_mm, np.float64)
-    truths = [_drawn(obj_ids_gt[i : i + chunk], T_gt_mm[i : i + chunk], camera, depth_of) for i in range(0, len(T_gt_mm), chunk)]
-    if not len(pairs):
+    if len(pairs) == 0:
         return errors
+    truths = [_drawn(obj_ids_gt[i : i + chunk], T_gt_mm[i : i + chunk], camera, depth_of) for i in range(0, len(T_gt_mm), chunk)]
     depth_gt, boxes_gt = (np.concatenate(parts) for parts in zip(*truths, strict=True))
     for first in range(0, len(T_est_mm), chunk):
         inside = np.flatnonzero((pairs[:, 0] >= first) & (pairs[:, 0] < first + chunk))
