@@ -5,6 +5,7 @@ from __future__ import annotations
 import bop_twin as twin
 import numpy as np
 import pytest
+import torch
 from bop_samples import CUBE_MM, about_z, camera, disturbed, make_estimates, make_model, make_truths, random_poses
 from renderer_scenes import ball, box, catalogue_of
 
@@ -12,6 +13,7 @@ from inverse_graphics.bop import vsd
 from inverse_graphics.bop.evaluation import evaluate
 from inverse_graphics.bop.types import ImageCamera, ImageKey, Target
 from inverse_graphics.bop.vsd import VSD_TAUS, DepthOf, VsdSource, renderer_depth, vsd_errors
+from inverse_graphics.types import Layers, Objects, RenderOutput, View
 from renderers import load_renderer
 
 SMALL = ImageCamera(np.array([[20.0, 0.0, 5.3], [0.0, 22.0, 3.8], [0.0, 0.0, 1.0]]), 11, 8, 1.0)
@@ -94,6 +96,24 @@ def test_the_renderer_draws_depth_in_the_camera_frame() -> None:
     # the front, at 0.75 m, spans 60 px / 0.75 * (-0.03..0.07) + 32 by 60 px / 0.75 * (-0.06..0.04) + 24
     np.testing.assert_allclose(depth_m[seen], 0.75, atol=1e-6)
     assert (columns.min(), columns.max()) == (30, 37) and (rows.min(), rows.max()) == (19, 26)
+
+
+def test_soft_borders_are_cut_at_one_half() -> None:
+    """As of layers that carry gradients: depth goes on where they cover less."""
+
+    class Soft:
+        name, catalogue, is_differentiable, samples_per_axis = "soft", catalogue_of(ball()), True, 1
+
+        def render(self, objects: Objects, view: View) -> RenderOutput:
+            raise NotImplementedError
+
+        def layers(self, objects: Objects, view: View, samples_per_axis: int | None = None) -> Layers:
+            alpha = torch.tensor([0.0, 0.49, 0.5, 1.0]).expand(len(objects.class_ids), 1, 4)
+            return Layers(torch.zeros(*alpha.shape, 3), alpha, torch.tensor([torch.inf, 0.7, 0.8, 0.9]).expand_as(alpha), 1)
+
+    depth_of = renderer_depth(Soft(), {1: 0})
+    depth_m = depth_of(np.array([1, 1]), np.tile(np.eye(4), (2, 1, 1)), camera(4, 1))
+    np.testing.assert_allclose(depth_m[:, 0], 2 * [[np.inf, np.inf, 0.8, 0.9]])
 
 
 def test_evaluation_through_the_renderer() -> None:

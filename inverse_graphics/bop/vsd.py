@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 
 from inverse_graphics.bop.compiling import prepare
 from inverse_graphics.bop.types import ImageCamera, ImageKey
-from inverse_graphics.bop.vsd_kernels import boxes_pass, vsd_pass
+from inverse_graphics.bop.vsd_kernels import boxes_pass, cut_soft_pass, vsd_pass
 from inverse_graphics.compiled import KERNEL_LOCK, workers
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.types import Camera, Light, Objects, View, map_tensors
@@ -86,8 +86,12 @@ def renderer_depth(renderer: Renderer, class_ids: Mapping[int, int], device: str
         to_device = functools.partial(torch.Tensor.to, device=device)
         with torch.no_grad():
             layers = renderer.layers(map_tensors(to_device, objects), map_tensors(to_device, view), samples_per_axis=1)
+        alpha, depth_m = (tensor.to("cpu", torch.float32).contiguous().numpy() for tensor in (layers.alpha, layers.depth_m))
+        prepare()
+        with KERNEL_LOCK:
             # layers that carry gradients continue a little past the border
-            return torch.where(layers.alpha >= 0.5, layers.depth_m, torch.inf).cpu().numpy()
+            cut_soft_pass(alpha, depth_m, workers())
+        return depth_m
 
     return depth_of
 

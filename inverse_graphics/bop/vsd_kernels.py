@@ -22,6 +22,29 @@ def is_seen(model, test, delta):
     return np.float32(model) - np.float32(test) <= np.float32(delta) or test == 0.0
 
 
+@inlined
+def count_present(row):
+    """Number of pixels of a row that hold something; several at once, for most rows hold nothing."""
+    count = 0
+    for c in range(len(row)):
+        count += (row[c] > np.float32(0.0)) & (row[c] < np.float32(np.inf))
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy", parallel=True)
+def cut_soft_pass(alpha, depth, workers):
+    """Empty the pixels of ``depth`` [n h w] float32, in place, that ``alpha`` covers by less than a half."""
+    count, height, width = depth.shape
+    for worker in prange(workers):
+        for n in range(worker, count, workers):
+            for r in range(height):
+                if count_present(depth[n, r]) == 0:
+                    continue
+                for c in range(width):
+                    if depth[n, r, c] < np.inf and alpha[n, r, c] < 0.5:
+                        depth[n, r, c] = np.inf
+
+
 @njit(cache=True, nogil=True, error_model="numpy", parallel=True)
 def boxes_pass(depth, workers, boxes):
     """Where images hold something.
@@ -36,6 +59,8 @@ def boxes_pass(depth, workers, boxes):
         for n in range(worker, count, workers):
             top, bottom, left, right = height, -1, width, -1
             for r in range(height):
+                if count_present(depth[n, r]) == 0:
+                    continue
                 for c in range(width):
                     if 0.0 < depth[n, r, c] < np.inf:
                         top, bottom = min(top, r), r
