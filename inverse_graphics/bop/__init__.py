@@ -1,7 +1,10 @@
-"""BOP's formats: data sets, models, results files; reading, writing, checking.  Millimetres inside, as in the files."""
+"""BOP's formats and scores: data sets, models, results files; reading, writing, checking, judging.  Millimetres, as in the files."""
 
 from inverse_graphics.bop.check import check_dataset as check_dataset
 from inverse_graphics.bop.check import check_results as check_results
+from inverse_graphics.bop.comparison import Comparison as Comparison
+from inverse_graphics.bop.comparison import Difference as Difference
+from inverse_graphics.bop.comparison import compare as compare
 from inverse_graphics.bop.datasets import SceneFolder as SceneFolder
 from inverse_graphics.bop.datasets import Split as Split
 from inverse_graphics.bop.datasets import open_split as open_split
@@ -13,6 +16,9 @@ from inverse_graphics.bop.datasets import read_mask as read_mask
 from inverse_graphics.bop.datasets import read_scene as read_scene
 from inverse_graphics.bop.datasets import read_truths as read_truths
 from inverse_graphics.bop.datasets import split_names as split_names
+from inverse_graphics.bop.errors import PoseErrors as PoseErrors
+from inverse_graphics.bop.errors import PoseJudge as PoseJudge
+from inverse_graphics.bop.evaluation import evaluate as evaluate
 from inverse_graphics.bop.findings import BopError as BopError
 from inverse_graphics.bop.findings import Finding as Finding
 from inverse_graphics.bop.modelfiles import T_camera_model_mm as T_camera_model_mm
@@ -28,6 +34,8 @@ from inverse_graphics.bop.results import poses_m as poses_m
 from inverse_graphics.bop.results import read_results as read_results
 from inverse_graphics.bop.results import results_name as results_name
 from inverse_graphics.bop.results import write_results as write_results
+from inverse_graphics.bop.rows import PoseEvaluation as PoseEvaluation
+from inverse_graphics.bop.rows import pose_summary as pose_summary
 from inverse_graphics.bop.targets import read_targets_2019 as read_targets_2019
 from inverse_graphics.bop.targets import read_targets_2024 as read_targets_2024
 from inverse_graphics.bop.targets import targets_of as targets_of
@@ -38,6 +46,8 @@ from inverse_graphics.bop.types import Model as Model
 from inverse_graphics.bop.types import Target as Target
 from inverse_graphics.bop.types import Truths as Truths
 from inverse_graphics.bop.types import select as select
+from inverse_graphics.bop.vsd import VsdSource as VsdSource
+from inverse_graphics.bop.vsd import renderer_depth as renderer_depth
 from inverse_graphics.bop.writing import ImageRecord as ImageRecord
 from inverse_graphics.bop.writing import write_camera as write_camera
 from inverse_graphics.bop.writing import write_scene as write_scene
