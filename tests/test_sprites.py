@@ -109,7 +109,7 @@ def test_dair_sees_only_what_is_left_and_remembers_nothing() -> None:
     """A first step that draws nothing leaves all that was there: the second step is the first one again."""
     model = tiny_sprites("dair")
     with torch.no_grad():
-        model.decoder.layers[2].bias.fill_(-100.0)  # black sprites
+        model.decoder.get_parameter("layers.2.bias").fill_(-100.0)  # black sprites
     posterior = model(blots([2, 1]))
     torch.testing.assert_close(posterior.presence_logits[:, 0], posterior.presence_logits[:, 1])
     torch.testing.assert_close(posterior.drawn_where[:, 0], posterior.drawn_where[:, 2])
@@ -123,7 +123,7 @@ def test_search_looks_at_a_lone_blot() -> None:
     with torch.no_grad():
         for parameter in model.steps.parameters():
             parameter.zero_()
-        convolutions = [layer for layer in model.steps.get_submodule("cells") if isinstance(layer, torch.nn.Conv2d)]
+        convolutions = [layer for layer in model.steps.modules() if isinstance(layer, torch.nn.Conv2d)]
         for layer in convolutions:
             layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
         model.steps.get_parameter("key.weight")[0, 0] = 20.0

@@ -1,4 +1,4 @@
-"""BOP's formats and scores: data sets, models, results files; reading, writing, checking, judging.  Millimetres, as in the files."""
+"""BOP's formats and scores: data sets, models and results files read, written, checked, judged; millimetres, as in the files."""
 
 from inverse_graphics.bop.check import check_dataset as check_dataset
 from inverse_graphics.bop.check import check_results as check_results
