@@ -44,6 +44,7 @@ for package, renderers, there in (
     ("libvulkan1", "open3d-offscreen", loads("libvulkan.so.1")),
     ("mesa-vulkan-drivers", "open3d-offscreen", vulkan_driver),
     ("libatomic1", "mitsuba", loads("libatomic.so.1")),
+    ("libllvm19", "mitsuba-llvm", loads("libLLVM.so.19.1", "libLLVM.so.20.1", "libLLVM.so.21.1")),
 ):
     if not there:
         print(package, renderers)
@@ -57,8 +58,9 @@ renderers=$(cut -d' ' -f2- <<<"$missing" | tr ' ' '\n' | sort -u | paste -sd, | 
 # shellcheck disable=SC2086  # one word a package
 if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
     echo "installing system libraries:" $packages
-    if apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null; then
+    install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+    # one by one where a distribution does not have them all
+    if apt-get update -qq && { install $packages || { for package in $packages; do install "$package" || missed=1; done; [[ -z ${missed:-} ]]; }; }; then
         exit 0
     fi
 fi
