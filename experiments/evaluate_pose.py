@@ -97,7 +97,7 @@ def run_guide(arguments: Arguments, run: Path, inputs: BopInputs) -> tuple[str, 
     name, _, kind = arguments.split.partition("_")
     plain = "".join(letter for letter in arguments.dataset.resolve().name if letter not in "_-")
     write_results(arguments.out / results_name("guide", plain, name, kind), estimates)
-    return f"guide {run.name}", estimates
+    return "guide", estimates
 
 
 def judge(arguments: Arguments, inputs: BopInputs) -> tuple[list[PoseSide], list[str]]:
@@ -110,8 +110,7 @@ def judge(arguments: Arguments, inputs: BopInputs) -> tuple[list[PoseSide], list
         warnings += doubts
     if arguments.run is not None:
         tables.append(run_guide(arguments, arguments.run, inputs))
-    if len({label for label, _ in tables}) < len(tables):
-        tables = [(f"{label} ({place})", estimates) for place, (label, estimates) in enumerate(tables, 1)]
+    tables = list(zip(short_labels([label for label, _ in tables]), (estimates for _, estimates in tables), strict=True))
     source = vsd_source(inputs, arguments.delta_mm) if arguments.vsd else None
     sides = []
     for label, estimates in tables:
@@ -121,6 +120,13 @@ def judge(arguments: Arguments, inputs: BopInputs) -> tuple[list[PoseSide], list
         if absent and not arguments.count_absent:
             warnings.append(f"{label}: {absent} estimates of objects that their images do not hold are not judged by mAP")
     return sides, warnings
+
+
+def short_labels(stems: list[str]) -> list[str]:
+    """The method's names, or whole names of files, or these with numbers: the shortest that tell the sides apart."""
+    methods = [stem.partition("_")[0] for stem in stems]
+    numbered = [f"{stem} ({place})" for place, stem in enumerate(stems, 1)]
+    return next(labels for labels in (methods, stems, numbered) if len(set(labels)) == len(labels))
 
 
 def mean_time_s(estimates: Estimates) -> float | None:

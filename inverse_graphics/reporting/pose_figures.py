@@ -44,8 +44,7 @@ def recall_curves(sides: Sequence[PoseSide]) -> Figure:
             panel.grid(axis="y")
         if all(side.evaluation.curves.vsd is None for side in sides):
             note_empty(panels[2], "VSD was not computed")
-        if len(sides) > 1:
-            panels[0].legend(loc="lower right")
+        _legend(figure, panels[0], sides)
     return figure
 
 
@@ -92,21 +91,30 @@ def _by_bin(sides: Sequence[PoseSide], bins: Int[np.ndarray, "r"], labels: Seque
                 panel.grid(axis="y")
             else:
                 note_empty(panel, f"fewer than {FEWEST} matched targets in each bin")
-        if len(sides) > 1:
-            panels[0].legend(loc="lower right")
+        _legend(figure, panels[0], sides)
         figure.supxlabel(what, size=9, color=INK)
     return figure
 
 
+def _legend(figure: Figure, panel: Axes, sides: Sequence[PoseSide]) -> None:
+    """Names of two sides above all panels."""
+    if len(sides) > 1:
+        handles, labels = panel.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=2)
+
+
 def _means(panel: Axes, bins: Int[np.ndarray, "r"], values: Float[np.ndarray, "r"], shift: float, index: int, label: str) -> None:
-    """Means of values in 0..1 with normal intervals, cut at 0 and 1."""
+    """Means of values in 0..1 with normal intervals, cut at 0 and 1; hollow and without interval where there are few."""
     used = np.unique(bins)
     groups = [values[bins == one] for one in used.tolist()]
     means = np.array([group.mean() for group in groups])
-    half = np.array([1.96 * group.std() / np.sqrt(len(group)) for group in groups])
+    few = np.array([len(group) < FEWEST for group in groups], bool)
+    half = np.array([0.0 if len(group) < FEWEST else 1.96 * group.std(ddof=1) / np.sqrt(len(group)) for group in groups])
     whiskers = np.maximum(np.stack([means - np.maximum(means - half, 0), np.minimum(means + half, 1) - means]), 0)
     if len(used):
         panel.errorbar(used + shift, means, yerr=whiskers.reshape(2, -1), label=label, capsize=2, elinewidth=0.9, **_style(index))
+        hollow: dict[str, Any] = _style(index) | {"markerfacecolor": "white", "linestyle": "none"}
+        panel.plot((used + shift)[few], means[few], **hollow)
 
 
 def _quartiles(
@@ -123,6 +131,7 @@ def _quartiles(
 
 
 def _style(index: int) -> dict[str, Any]:
+    """Colour and marker of a side."""
     return {"color": PALETTE[index], "marker": MARKERS[index], "markersize": 4.5, "linewidth": 1.4}
 
 

@@ -29,6 +29,8 @@ PANEL_IN = 2.1
 PAIRS_A_ROW = 2
 MARGIN = 0.35
 """What is shown around an object, as a share of its size."""
+NEAR_MM = 100.0
+"""An estimate of another object that is nearer than this to what was missed may be a wrong class."""
 LEAST_CROP_PX = 24
 """Sides of a cut-out are at least that long."""
 
@@ -77,39 +79,71 @@ def image_overlay(source: PoseImages, side: PoseSide, image: int) -> Overlay:
         side: the estimates.
         image: index into ``side.evaluation.images``.
     """
-    key, judged = side.evaluation.images[image], side.evaluation.estimates
-    truth_rows = np.flatnonzero((source.truths.scene_id == key.scene_id) & (source.truths.im_id == key.im_id))
-    estimates = select(side.estimates, judged.est_row)
-    here = np.flatnonzero((estimates.scene_id == key.scene_id) & (estimates.im_id == key.im_id))
-    here = here[np.argsort(-estimates.score[here], kind="stable")]
-    places = [np.flatnonzero(estimates.obj_id[here] == obj_id) for obj_id in np.unique(estimates.obj_id[here]).tolist()]
-    counts = [max(1, int((source.truths.obj_id[truth_rows] == estimates.obj_id[here[place[0]]]).sum())) for place in places]
-    kept = [int(here[one]) for place, count in zip(places, counts, strict=True) for one in place[:count].tolist()]
-    wrong = sum(not judged.is_matched[row] for row in kept)
-    found = sum(bool(judged.is_matched[row]) for row in kept)
-    caption = f"{len(truth_rows)} true, {found} found" + (f", {wrong} wrong" if wrong else "")
-    return _overlay(source, side, key, truth_rows, judged.est_row[kept], f"scene {key.scene_id}, image {key.im_id}", caption)
+    key, estimates = side.evaluation.images[image], side.estimates
+    truth_rows = _rows_of(source.truths, key)
+    rows = _rows_of(estimates, key)
+    rows = rows[np.argsort(-estimates.score[rows], kind="stable")]
+    kept: list[int] = []
+    for obj_id in np.unique(estimates.obj_id[rows]).tolist():
+        count = max(1, int((source.truths.obj_id[truth_rows] == obj_id).sum()))
+        kept += rows[estimates.obj_id[rows] == obj_id][:count].tolist()
+    found = len(_matched_rows(side).intersection(kept))
+    caption = f"{len(truth_rows)} true, {found} found" + (f", {len(kept) - found} wrong" if found < len(kept) else "")
+    title = f"scene {key.scene_id}, image {key.im_id}"
+    return _overlay(source, side, key, truth_rows, np.array(kept, np.int64), title, caption)
 
 
 def target_overlay(source: PoseImages, side: PoseSide, target: int) -> Overlay:
-    """One target, cut out of its image, with the estimate matched to it, else the nearest one that it might have been.
+    """One target, cut out of its image, with the estimate matched to it, else one that may have been meant for it.
+
+    That is the estimate of the same object that is nearest to it by MSSD, else one of another object whose origin is near.
 
     Args:
         source: where it comes from.
         side: the estimates.
         target: row of ``side.evaluation.targets``.
     """
-    targets, judged = side.evaluation.targets, side.evaluation.estimates
-    key, gt_row, est_row = side.evaluation.images[targets.image[target]], targets.gt_row[target], int(targets.est_row[target])
-    if est_row < 0:
-        near = np.flatnonzero((judged.gt_row == gt_row) & ~judged.is_matched)
-        near = near[np.argsort(judged.mssd_mm[near], kind="stable")]
-        rows, caption = judged.est_row[near[:1]], "missed" if len(near) == 0 else f"off by {judged.te_mm[near[0]]:.0f} mm"
-    else:
+    targets = side.evaluation.targets
+    key, gt_row, est_row = (
+        side.evaluation.images[targets.image[target]],
+        int(targets.gt_row[target]),
+        int(targets.est_row[target]),
+    )
+    if est_row >= 0:
         rows, caption = np.array([est_row]), f"{targets.te_mm[target]:.1f} mm, {targets.re_deg[target]:.1f}°"
+    else:
+        rows, caption = _instead(source, side, key, gt_row)
     name = source.names[int(targets.obj_id[target])]
     title = f"{name} in {key.scene_id}/{key.im_id}, {100 * targets.visib_fract[target]:.0f} % visible"
     return _cut_out(_overlay(source, side, key, np.array([gt_row]), rows, title, caption))
+
+
+def _instead(source: PoseImages, side: PoseSide, key: ImageKey, gt_row: int) -> tuple[Int[np.ndarray, "e"], str]:
+    """For a truth that was missed the estimate to be shown, if there is one, and what to say of it."""
+    judged, estimates = side.evaluation.estimates, side.estimates
+    near = np.flatnonzero((judged.gt_row == gt_row) & ~judged.is_matched)
+    if len(near):
+        best = near[np.argmin(judged.mssd_mm[near])]
+        return judged.est_row[[best]], f"off by {judged.te_mm[best]:.0f} mm, {judged.symmetric_re_deg[best]:.0f}°"
+    matched = _matched_rows(side)
+    others = np.array([row for row in _rows_of(estimates, key).tolist() if row not in matched], np.int64)
+    offsets_mm = estimates.T_camera_object_mm[others, :3, 3] - source.truths.T_camera_object_mm[gt_row, :3, 3]
+    distances_mm = np.linalg.norm(offsets_mm, axis=-1)
+    if len(others) == 0 or distances_mm.min() > NEAR_MM:
+        return np.zeros(0, np.int64), "missed"
+    row = others[[np.argmin(distances_mm)]]
+    return row, f"taken for {source.names[int(estimates.obj_id[row[0]])]}"
+
+
+def _rows_of(table: Estimates | Truths, key: ImageKey) -> Int[np.ndarray, "n"]:
+    """Rows of an image."""
+    return np.flatnonzero((table.scene_id == key.scene_id) & (table.im_id == key.im_id))
+
+
+def _matched_rows(side: PoseSide) -> set[int]:
+    """Rows of the estimates that stand for a truth."""
+    judged = side.evaluation.estimates
+    return set(judged.est_row[judged.is_matched].tolist())
 
 
 def _overlay(
@@ -124,8 +158,7 @@ def _overlay(
     """Draw some truths and estimates of an image."""
     camera = source.camera_of(key)
     estimates = select(side.estimates, est_rows)
-    judged = side.evaluation.estimates
-    right = set(judged.est_row[judged.is_matched].tolist())
+    right = _matched_rows(side)
     return Overlay(
         title,
         caption,
@@ -191,7 +224,7 @@ def overlay_sheet(overlays: Sequence[Overlay]) -> Figure:
         raise ValueError("overlay_sheet: expected at least one overlay, received none; leave the sheet out")
     differences = [difference_mm(overlay) for overlay in overlays]
     known = np.concatenate([np.abs(one[~np.isnan(one)]) for one in differences])
-    limit = max(1.0, float(np.percentile(known, 95))) if len(known) else 1.0
+    limit = _round_up(float(np.percentile(known, 95))) if len(known) else 1.0
     columns = min(PAIRS_A_ROW, len(overlays))
     rows = -(-len(overlays) // columns)
     aspect = max(overlay.rgb_srgb.shape[0] / overlay.rgb_srgb.shape[1] for overlay in overlays)
@@ -203,6 +236,12 @@ def overlay_sheet(overlays: Sequence[Overlay]) -> Figure:
             _difference(right, overlay, difference, limit)
         _legend(figure, limit)
     return figure
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, ..."""
+    power = 10.0 ** np.floor(np.log10(max(value, 1.0)))
+    return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value or factor == 10))
 
 
 def _axes(figure: Figure, place: int, columns: int, aspect: float) -> tuple[Axes, Axes]:
@@ -233,7 +272,7 @@ def _outlines(axes: Axes, overlay: Overlay) -> None:
         if len(rows):
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "edgecolor": color, "linewidth": 0.7}
             x = float(np.clip(columns.mean() + 0.5, 0.17 * width, 0.83 * width))
-            y = float(np.clip(rows.min() - 0.03 * height, 0.05 * height, 0.95 * height))
+            y = float(np.clip(rows.min() - 0.045 * height, 0.05 * height, 0.95 * height))
             axes.text(x, y, label, ha="center", va="center", size=5.5, color=WRONG if wrong else INK, bbox=box)
     axes.set_title(overlay.title, size=7.5, weight="normal", color=MUTED, pad=3)
 

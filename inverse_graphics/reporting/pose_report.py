@@ -15,7 +15,13 @@ from inverse_graphics.bop.rows import PoseEvaluation
 from inverse_graphics.reporting.figures import error_histogram
 from inverse_graphics.reporting.headlines import MetricText, format_metric
 from inverse_graphics.reporting.html import Headline, Picture, Provenance, Report, Table, write_report
-from inverse_graphics.reporting.pose_figures import differences_figure, errors_by_distance, errors_by_visibility, recall_curves
+from inverse_graphics.reporting.pose_figures import (
+    FEWEST,
+    differences_figure,
+    errors_by_distance,
+    errors_by_visibility,
+    recall_curves,
+)
 from inverse_graphics.reporting.pose_overlays import PoseImages, image_overlay, overlay_sheet, target_overlay
 from inverse_graphics.reporting.pose_rows import PoseSide, class_rows, target_recall
 
@@ -262,7 +268,9 @@ def _pictures(report: PoseReport) -> list[Picture]:
     sides = report.sides
     pictures.append(Picture("Recall over thresholds", recall_curves(sides), "Average recall is the mean of each curve's points."))
     if held:
-        caption = "Recall is the mean over all errors and thresholds; errors are those of matched targets."
+        caption = (
+            f"Recall: mean over all thresholds, hollow where there are fewer than {FEWEST} targets. Errors: matched targets."
+        )
         pictures.append(Picture("Visibility", errors_by_visibility(sides), caption))
         pictures.append(Picture("Distance", errors_by_distance(sides), caption))
     for side in sides:
