@@ -65,6 +65,8 @@ class Arguments:
     """--run: write every object at least this probable, instead of as many as the most probable count."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the guide runs; models are drawn on the CPU, or on the GPU by raster-cuda."""
+    report: bool = True
+    """Whether report.html is written; without it there are numbers and tables only, sooner."""
     samples: int = 1000
     """Bootstrap samples of the comparison."""
     seed: int = 0
@@ -172,11 +174,14 @@ def write_all(
     title = f"{about['dataset']}, {arguments.split}"
     times = tuple(mean_time_s(side.estimates) for side in sides)
     report = PoseReport(title, tuple(sides), images, comparison, tuple(warnings), times)
-    provenance = Provenance("python " + " ".join(sys.argv), arguments.seed, commit, package_versions())
-    write_pose_report(out / REPORT_FILE, report, provenance, arguments)
+    if arguments.report:
+        provenance = Provenance("python " + " ".join(sys.argv), arguments.seed, commit, package_versions())
+        write_pose_report(out / REPORT_FILE, report, provenance, arguments)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"{summary_tables_text(report)}\n\nresults: {out / RESULTS_FILE}\nreport:  {out / REPORT_FILE}")
+    print(f"{summary_tables_text(report)}\n\nresults: {out / RESULTS_FILE}")
+    if arguments.report:
+        print(f"report:  {out / REPORT_FILE}")
 
 
 def main(arguments: Arguments) -> None:
