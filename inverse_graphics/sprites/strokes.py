@@ -104,7 +104,7 @@ class StrokeConfig:
 
 WIDTH_SPREAD = 0.3
 """A stroke's pen is e to this power wider or thinner than the others' (one standard deviation)."""
-START_AMPLITUDES = (0.15, 0.5, 0.3)
+START_AMPLITUDES = (0.15, 0.6, 0.3)
 """Of the first three polynomials to begin with, in units of half a window; each further one's is half the one's before it."""
 
 
