@@ -34,7 +34,7 @@ class StrokeRefinement:
     """How often a pair is tried as one stroke; the guide alone where 0."""
     steps: int = 40
     """Gradient steps a round."""
-    rate: float = 0.05
+    rate: float = 0.1
     """Adam's rate in a round's first steps, falling to a tenth; in standard deviations of the prior."""
     price: float = 30.0
     """Nats that a stroke costs beside its prior density."""
@@ -44,7 +44,7 @@ class StrokeRefinement:
             if getattr(self, name) < 0:
                 raise FieldError(name, "at least 0", getattr(self, name), "use 0 rounds for the guide alone")
         if not self.rate > 0:
-            raise FieldError("rate", "a positive number", self.rate, "use for example 0.05")
+            raise FieldError("rate", "a positive number", self.rate, "use for example 0.1")
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,19 @@ from inverse_graphics.training import LoopConfig, TrainState, new_state
 class StrokeTraining(LoopConfig):
     """How a stroke model is trained; the count is summed exactly."""
 
+    batch_size: int = 32
+    """Images a step."""
+    learning_rate: float = 2e-3
+    """Adam's rate after the warm-up; falls to 0 along a cosine."""
     max_gradient_norm: float = 1e3
     """Gradients, of nats of a whole image, are scaled down to this norm."""
-    count_ratio: float = 1e-2
+    count_ratio: float = 1e-4
     """p(n) is proportional to this to the power of n."""
-    cold_share: float = 0.4
+    cold_share: float = 0.8
     """Share of the steps over which prefixes that are not yet believed in count too, falling to nothing (``estimators.Weights``)."""
-    temperature: float = 20.0
+    temperature: float = 1000.0
     """Of those prefixes, in nats."""
-    blur_px: float = 2.0
+    blur_px: float = 3.0
     """How much the pen is widened at first, so that curves are pulled to the ink from further away ..."""
     blur_share: float = 0.4
     """... falling to nothing over this share of the steps."""
@@ -39,12 +43,12 @@ class StrokeTraining(LoopConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.count_ratio <= 1:
-            raise FieldError("count_ratio", "a ratio in 0..1", self.count_ratio, "use for example 1e-2")
+            raise FieldError("count_ratio", "a ratio in 0..1", self.count_ratio, "use for example 1e-4")
         for name in ("cold_share", "blur_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise FieldError(name, "a share in 0..1", getattr(self, name), "use for example 0.4")
         if not self.temperature > 0 or self.blur_px < 0:
-            raise FieldError("temperature", "a positive number, blur_px at least 0", self.temperature, "use for example 20 and 2")
+            raise FieldError("temperature", "a positive number, blur_px at least 0", self.temperature, "use for example 1000 and 3")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class StrokeSizes:
 
     degree: int = 5
     """Of the curves' polynomials."""
-    dots: int = 48
+    dots: int = 36
     """Dots that draw a stroke; they should be nearer to each other than the pen is wide."""
     window_px: int = 28
     """Side of glimpses in samples."""
@@ -38,7 +38,7 @@ class StrokeSizes:
     """Glimpses of a step: those after the first see the stroke proposed so far, and correct it."""
     hidden: int = 128
     """Hidden units of what reads a glimpse, and size of the LSTM (air)."""
-    channels: int = 24
+    channels: int = 16
     """Channels of the search (dair) and of what reads a glimpse."""
     stroke_px: float = 36.0
     """Side of the windows in pixels of the image: the prior's zoom is the canvas's side over this ..."""
