@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,7 +102,7 @@ def character_sets(config: Config, data_root: Path | None) -> CharacterSets:
     else:
         drawings = load_omniglot(config.part, data_root, canvas_px)
     # a drawing whose ink is all too faint for a grey level cannot be judged
-    drawings = select(drawings, (drawings.stroke_ids >= 0).any((1, 2)))
+    drawings = select(drawings, np.flatnonzero((drawings.stroke_ids >= 0).any((1, 2))))
     alphabets = drawings.alphabets[-_held_out(len(drawings.alphabets), config.held_out_share) :]
     known, others = split_by_alphabet(drawings, alphabets)
     drawers = sorted(set(known.drawer_ids.tolist()))

@@ -1,8 +1,8 @@
 """Parts of characters: which stroke draws which pixel, and how well that agrees with the strokes of the pen.
 
-Scores are over pixels with ink, image by image: the adjusted Rand index (Hubert and Arabie 1985) of two ways of dividing the ink, 1
-where they are the same, 0 on average where they have nothing to do with each other.  Where the pen drew one stroke alone it is 1 or 0:
-every further part counts as wrong altogether.
+Scores are over pixels with ink, image by image: the adjusted Rand index (Hubert and Arabie 1985) of two ways of dividing the ink:
+1 where they are the same, 0 on average where they have nothing to do with each other.  Where the pen drew one stroke alone it is
+1 or 0: every further part counts as wrong altogether.
 """
 
 from __future__ import annotations
@@ -85,13 +85,15 @@ def part_maps(strokes: Strokes, ink: Bool[Tensor, "b h w"]) -> Int[Tensor, "b h 
 def k_means_map(ink: Bool[np.ndarray, "h w"], parts: int) -> Int[np.ndarray, "h w"]:
     """Ink divided by position into as many parts, from seeds that are always the same."""
     places = np.argwhere(ink)
-    labels = KMeans(min(parts, len(places)), n_init=3, random_state=0).fit_predict(places) if parts > 1 else 0
-    return _mapped(ink, labels)
+    # scikit-learn's stubs know n_init="auto" alone
+    means = KMeans(min(parts, len(places)), n_init=3, random_state=0)  # pyright: ignore[reportArgumentType]
+    return _mapped(ink, means.fit_predict(places) if parts > 1 else 0)
 
 
 def component_map(ink: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     """Pieces of ink that hang together, corners included."""
-    labels, _ = ndimage.label(ink, structure=np.ones((3, 3), np.int64))
+    labels = np.zeros(ink.shape, np.int32)
+    ndimage.label(ink, structure=np.ones((3, 3), np.int64), output=labels)
     return labels.astype(np.int64) - 1
 
 
@@ -138,9 +140,7 @@ def mean_interval(values: np.ndarray) -> dict[str, float]:
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
-def judge_parts(
-    infer: Callable[[Float[Tensor, "b h w"]], PartInference], truths: Iterable[PartTruth]
-) -> PartEvaluation:
+def judge_parts(infer: Callable[[Float[Tensor, "b h w"]], PartInference], truths: Iterable[PartTruth]) -> PartEvaluation:
     """Infer strokes of batches of drawings and compare them with the pen's.
 
     Args:

@@ -24,7 +24,7 @@ class GlimpseReader(nn.Module):
     def __init__(self, window_px: int, channels: int, hidden: int, what: int) -> None:
         """Build the layers; they begin by proposing nothing new."""
         super().__init__()
-        side = -(-(-(-window_px // 2)) // 2)
+        side = (window_px + 3) // 4
         self.seen = nn.Sequential(
             nn.Conv2d(SEEN, channels, 5, stride=2, padding=2),
             nn.ReLU(),

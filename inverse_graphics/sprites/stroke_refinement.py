@@ -1,12 +1,12 @@
-"""Inverting the decoder on top of the guide: strokes moved uphill through the renderer, joined and left out where that is cheaper.
+"""Inverting the decoder on top of the guide: strokes moved uphill, joined, and left out where that is cheaper.
 
 The guide says at once roughly which strokes there are.  What is raised then is
 
     log p(x | strokes) + sum_i [log p(where_i) + log p(what_i) - price]
 
 whose price stands for what the bound charges for a stroke beside its prior density: the entropy of q, which a point has not, and
-the count's prior.  Gradients cannot make one stroke of two, so every round tries the best of the pairs: both ways are refined, and
-the better one is kept.
+the count's prior.  Gradients cannot make one stroke of two, so every round tries the best of the pairs: both ways are refined,
+and the better one is kept.
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ class _Problem:
         return ImageModel("ink").log_likelihood(self.images, canvases) - (held * cost[:, None]).sum(-1)
 
 
-def refine_strokes(
-    model: StrokeModel, images: Float[Tensor, "b h w"], strokes: Strokes, refinement: StrokeRefinement
-) -> Strokes:
+def refine_strokes(model: StrokeModel, images: Float[Tensor, "b h w"], strokes: Strokes, refinement: StrokeRefinement) -> Strokes:
     """Strokes that explain images better; weights of the model are left alone, and no gradient is kept.
 
     Args:
@@ -123,9 +121,7 @@ def refine_strokes(
         both = _refined(problem.twice(), _joined(guess, _with_one_pair_merged(problem, guess)), refinement)
         guess = _better_half(problem.twice(), both)
     with torch.no_grad():
-        return Strokes(
-            problem.where(guess.latents), guess.latents[..., 3:].clone(), guess.present, problem.draw(guess.latents)
-        )
+        return Strokes(problem.where(guess.latents), guess.latents[..., 3:].clone(), guess.present, problem.draw(guess.latents))
 
 
 def _refined(problem: _Problem, guess: _Guess, refinement: StrokeRefinement) -> _Guess:

@@ -32,9 +32,9 @@ class StrokeTraining(LoopConfig):
     count_ratio: float = 1e-4
     """p(n) is proportional to this to the power of n."""
     cold_share: float = 0.8
-    """Share of the steps over which prefixes that are not yet believed in count too, falling to nothing (``estimators.Weights``)."""
+    """Share of the steps over which prefixes not yet believed in count too, falling to nothing (``estimators.Weights``)."""
     temperature: float = 1000.0
-    """Of those prefixes, in nats."""
+    """Of those prefixes, in nats.  High, so that the first prefix counts about as much as all: one stroke is to draw much."""
     blur_px: float = 3.0
     """How much the pen is widened at first, so that curves are pulled to the ink from further away ..."""
     blur_share: float = 0.4
@@ -48,7 +48,9 @@ class StrokeTraining(LoopConfig):
             if not 0 <= getattr(self, name) <= 1:
                 raise FieldError(name, "a share in 0..1", getattr(self, name), "use for example 0.4")
         if not self.temperature > 0 or self.blur_px < 0:
-            raise FieldError("temperature", "a positive number, blur_px at least 0", self.temperature, "use for example 1000 and 3")
+            raise FieldError(
+                "temperature", "a positive number, blur_px at least 0", self.temperature, "use for example 1000 and 3"
+            )
 
 
 @dataclass(frozen=True)

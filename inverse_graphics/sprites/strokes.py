@@ -1,9 +1,9 @@
 """A decoder that draws pen strokes: the renderer of characters, in place of the one that draws sprites.
 
-A stroke is a curve c(t) = sum_k a_k z_k P_k(t), t in -1..1, with P_k Legendre's polynomials and z_k two standard Gaussian numbers: a
-Gaussian process whose amplitudes a_k are learned, so that what a stroke costs in nats tells smooth curves from wild ones.  The pen
-leaves a density of ink that falls off as a Gaussian across the curve; densities add up where strokes cross, and ink is
-1 - exp(-density), so that a stroke drawn twice stays as dark as one.
+A stroke is a curve c(t) = sum_k a_k z_k P_k(t), t in -1..1, with P_k Legendre's polynomials and z_k two standard Gaussian
+numbers: a Gaussian process whose amplitudes a_k are learned, so that what a stroke costs in nats tells smooth curves from wild ones.  The
+pen leaves a density of ink that falls off as a Gaussian across the curve; densities add up where strokes cross, and ink is
+1 - exp(-density), so that a stroke drawn twice is hardly darker than one.
 
 The density is that of a row of round dots along the curve.  A round Gaussian is a product of one along x and one along y, and a
 sum of such products over the dots is a product of two matrices: some fifty times as fast as distances from pixels to segments.
@@ -128,9 +128,7 @@ class StrokeDecoder(nn.Module):
         """The dots' (x, y), in -1..1 of the canvas."""
         return where[:, None, 1:] + self.get_buffer("at") @ self._shape(what, where)
 
-    def forward(
-        self, what: Float[Tensor, "b z"], where: Float[Tensor, "b 3"], blur_px: float = 0.0
-    ) -> Float[Tensor, "b h w"]:
+    def forward(self, what: Float[Tensor, "b z"], where: Float[Tensor, "b 3"], blur_px: float = 0.0) -> Float[Tensor, "b h w"]:
         """Densities of ink on empty canvases; gradient to strokes, windows and what is learned.
 
         Args:
@@ -159,7 +157,7 @@ class StrokeDecoder(nn.Module):
 
 
 def dot_tables(degree: int, dots: int) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, "d k"]]:
-    """Legendre's polynomials 0..degree, and their derivatives, in the middles of as many equal parts of -1..1 as there are dots."""
+    """Legendre's polynomials 0..degree and their derivatives, in the middles of ``dots`` equal parts of -1..1."""
     t = (np.arange(dots) + 0.5) * (2 / dots) - 1
     at = legendre.legvander(t, degree)
     slope = np.stack([legendre.legval(t, legendre.legder(row)) for row in np.eye(degree + 1)], -1)
