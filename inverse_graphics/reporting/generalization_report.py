@@ -14,8 +14,17 @@ from matplotlib.ticker import PercentFormatter
 from inverse_graphics.reporting.html import Headline, Picture, Provenance, Report, Table, write_report
 from inverse_graphics.reporting.style import MUTED, PALETTE, figure_style, new_figure
 
-GOALS = {("air", (0, 1, 2)): None, ("air", (0, 1, 3)): None, ("dair", (0, 1, 2)): 0.90, ("dair", (0, 1, 3)): 0.97}
+GOALS: dict[tuple[str, tuple[int, ...]], float | None] = {
+    ("air", (0, 1, 2)): None,
+    ("air", (0, 1, 3)): None,
+    ("dair", (0, 1, 2)): 0.90,
+    ("dair", (0, 1, 3)): 0.97,
+}
 """What accuracy on the number never trained on should reach."""
+
+
+UNSEEN: dict[tuple[int, ...], int] = {(0, 1, 2): 3, (0, 1, 3): 2}
+"""The number never trained on, by those that were."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ def write_generalization_report(
     """Write the HTML report."""
     headlines = []
     for (variant, counts), group in grouped(rows).items():
-        unseen = {(0, 1, 2): 3, (0, 1, 3): 2}.get(counts)
+        unseen = UNSEEN.get(counts)
         if unseen is None:
             continue
         share, goal = float(np.mean([row.accuracy[unseen] for row in group])), GOALS.get((variant, counts))

@@ -112,13 +112,14 @@ def step_figure(shown: FlatTruth, inference: FlatInference, rows: Tensor) -> Fig
     boxes = window_boxes_px(inference.where, shown.images.shape[-1]).cpu()
     at_least = inference.count_probabilities.flip(-1).cumsum(-1).flip(-1).cpu()
     images = torch.cat([shown.images[:, None], canvases, inference.reconstructions.cpu()[:, None]], 1)
+    pixels = images.clamp(0, 1).numpy()
     with figure_style():
         figure = new_figure(1.15 * (steps + 2), 1.25 * max(1, len(rows)))
         panels = figure.subplots(max(1, len(rows)), steps + 2, squeeze=False)
         for axes, i in zip(panels, rows.tolist(), strict=False):
             true, inferred = int(shown.counts[i]), int(inference.counts[i])
             for column, panel in enumerate(axes):
-                panel.imshow(images[i, column].clamp(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                panel.imshow(pixels[i, column], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 _bare(panel)
                 if 1 <= column <= steps:
                     counted = column <= inferred

@@ -77,12 +77,9 @@ def terms_of(
     """The bound's terms of what was drawn."""
     likelihood = image_model.log_likelihood(image, posterior.canvases())
     prior = Gaussian(image.new_tensor(where_mean), image.new_tensor(where_std))
-    standard = Gaussian(image.new_zeros(()), image.new_ones(()))
+    standard = Gaussian(*(x.expand(posterior.drawn_what.shape[-1]) for x in (image.new_zeros(()), image.new_ones(()))))
     log_q = posterior.where.log_prob(posterior.drawn_where) + posterior.what.log_prob(posterior.drawn_what)
-    log_p = prior.log_prob(posterior.drawn_where)
-    log_p = log_p + Gaussian(*(x.expand(posterior.drawn_what.shape[-1]) for x in (standard.mean, standard.std))).log_prob(
-        posterior.drawn_what
-    )
+    log_p = prior.log_prob(posterior.drawn_where) + standard.log_prob(posterior.drawn_what)
     kl = posterior.where.kl(prior.mean, prior.std) + posterior.what.kl(standard.mean, standard.std)
     return BoundTerms(
         count_log_q=count_log_probabilities(posterior.presence_logits),
