@@ -247,6 +247,7 @@ def test_strokes_that_are_the_pen_s_score_one() -> None:
 def test_interval_is_the_normal_one() -> None:
     values = np.array([0.0, 1.0, 2.0, 3.0])
     half = 1.96 * np.std(values, ddof=1) / 2
+    assert mean_interval(values[1:2]) == {"mean": 1.0, "low": None, "high": None}
     assert mean_interval(values) == pytest.approx({"mean": 1.5, "low": 1.5 - half, "high": 1.5 + half})
 
 

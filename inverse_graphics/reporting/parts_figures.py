@@ -203,5 +203,7 @@ def _count_table(summary: Mapping[str, Any]) -> Table:
     return Table("By number of pen strokes", ("strokes", *SET_NAMES.values()), tuple(rows))
 
 
-def _interval(values: Mapping[str, float]) -> str:
+def _interval(values: Mapping[str, Any]) -> str:
+    if values["high"] is None:
+        return f"{values['mean']:.3f}"
     return f"{values['mean']:.3f} ± {values['high'] - values['mean']:.3f}"

@@ -132,11 +132,13 @@ class PartEvaluation:
         }
 
 
-def mean_interval(values: np.ndarray) -> dict[str, float]:
-    """Mean and 95 % interval of it, normal: drawings are taken as independent."""
+def mean_interval(values: np.ndarray) -> dict[str, float | None]:
+    """Mean and 95 % interval of it, normal: drawings are taken as independent; no interval of a single one."""
     values = np.asarray(values, np.float64)
-    half = 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     mean = float(values.mean())
+    if len(values) == 1:
+        return {"mean": mean, "low": None, "high": None}
+    half = 1.96 * float(values.std(ddof=1)) / math.sqrt(len(values))
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
