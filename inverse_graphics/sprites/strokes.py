@@ -1,9 +1,9 @@
 """A decoder that draws pen strokes: the renderer of characters, in place of the one that draws sprites.
 
 A stroke is a curve c(t) = sum_k a_k z_k P_k(t), t in -1..1, with P_k Legendre's polynomials and z_k two standard Gaussian
-numbers: a Gaussian process whose amplitudes a_k are learned, so that what a stroke costs in nats tells smooth curves from wild ones.  The
-pen leaves a density of ink that falls off as a Gaussian across the curve; densities add up where strokes cross, and ink is
-1 - exp(-density), so that a stroke drawn twice is hardly darker than one.
+numbers: a Gaussian process whose amplitudes a_k are learned, so that what a stroke costs in nats tells smooth curves from wild
+ones.  The pen leaves a density of ink that falls off as a Gaussian across the curve; densities add up where strokes cross, and
+ink is 1 - exp(-density), so that a stroke drawn twice is hardly darker than one.
 
 The density is that of a row of round dots along the curve.  A round Gaussian is a product of one along x and one along y, and a
 sum of such products over the dots is a product of two matrices: some fifty times as fast as distances from pixels to segments.
@@ -105,7 +105,9 @@ class StrokeConfig:
 WIDTH_SPREAD = 0.3
 """A stroke's pen is e to this power wider or thinner than the others' (one standard deviation)."""
 START_AMPLITUDES = (0.15, 0.6, 0.3)
-"""Of the first three polynomials to begin with, in units of half a window; each further one's is half the one's before it."""
+"""Of the first three polynomials to begin with, in units of half a window ..."""
+FALL = 0.7
+"""... and how much smaller each further one is than the one before it."""
 
 
 class StrokeDecoder(nn.Module):
@@ -116,7 +118,7 @@ class StrokeDecoder(nn.Module):
         super().__init__()
         sizes = config.sizes
         self.canvas_px = config.canvas_px
-        amplitudes = [*START_AMPLITUDES, *(START_AMPLITUDES[-1] * 0.5**k for k in range(1, sizes.degree - 1))]
+        amplitudes = [*START_AMPLITUDES, *(START_AMPLITUDES[-1] * FALL**k for k in range(1, sizes.degree - 1))]
         self.log_amplitudes = nn.Parameter(torch.tensor(amplitudes[: sizes.degree + 1]).log())
         self.log_pen_px = nn.Parameter(torch.tensor(math.log(sizes.pen_px)))
         self.log_darkness = nn.Parameter(torch.tensor(math.log(sizes.darkness)))
