@@ -15,9 +15,11 @@ from inverse_graphics.guides.posterior import count_log_probabilities
 from inverse_graphics.sprites.latents import Gaussian
 from inverse_graphics.sprites.model import SpriteModel, SpritePosterior
 
-Likelihood = Literal["gaussian", "bernoulli"]
+Likelihood = Literal["gaussian", "bernoulli", "ink"]
 DARKEST = 1e-3
 """Bernoulli probabilities are kept this far from 0 and 1."""
+STRAY = 1e-2
+"""Share of pixels with ink that no density explains (ink)."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class ImageModel:
     """p(x | canvas), pixel by pixel."""
 
     likelihood: Likelihood = "gaussian"
-    """gaussian: the canvas plus noise; bernoulli: the canvas is the probability of ink."""
+    """gaussian: the canvas plus noise; bernoulli: the canvas is the probability of ink; ink: the canvas is a density, and the
+    probability of ink 1 - (1 - STRAY) exp(-density)."""
     sigma: float = 0.3
     """Standard deviation of the noise (gaussian)."""
 
@@ -33,6 +36,10 @@ class ImageModel:
         """Log p(x | C) less ``constant``."""
         if self.likelihood == "gaussian":
             return (image[:, None] - canvases).square().sum((-2, -1)) * (-0.5 / self.sigma**2)
+        if self.likelihood == "ink":
+            log_bare = math.log1p(-STRAY) - canvases
+            log_ink = torch.log(-torch.expm1(log_bare))
+            return (image[:, None] * (log_ink - log_bare) + log_bare).sum((-2, -1))
         ink = canvases.clamp(DARKEST, 1 - DARKEST)
         seen = image[:, None]
         return (seen * ink.log() + (1 - seen) * torch.log1p(-ink)).sum((-2, -1))
