@@ -151,8 +151,9 @@ def test_bins_hold_each_target_once(sides: tuple[PoseSide, PoseSide, Truths]) ->
         assert shown(figure)
     figure = errors_by_visibility((near,))
     recall, shares = target_recall(near.evaluation), near.evaluation.targets.visib_fract
-    naive = [recall[(shares >= low) & (shares < high)] for low, high in ((0.1, 0.25), (0.25, 0.5), (0.75, 0.95), (0.95, 1.01))]
-    (line,) = [line for line in figure.axes[0].lines if line.get_label() == "_child0" or len(line.get_xdata()) > 1][:1]  # type: ignore[arg-type]
+    bins = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 0.95), (0.95, 1.01))
+    naive = [recall[(shares >= low) & (shares < high)] for low, high in bins]
+    line = next(line for line in figure.axes[0].lines if np.size(line.get_xdata()) > 1)
     np.testing.assert_allclose(np.asarray(line.get_ydata(), np.float64), [values.mean() for values in naive if len(values)])
 
 
