@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import roma
 import torch
-from bop_samples import generator
+from bop_samples import copy_of, generator
 from script_runs import run_script
 
 from assets import procedural_catalogue
+from experiments import refine_pose
 from inverse_graphics.bop import (
     Estimates,
     PoseJudge,
@@ -22,6 +24,7 @@ from inverse_graphics.bop import (
     read_models,
     read_results,
     read_truths,
+    select,
     write_results,
 )
 from inverse_graphics.bop.depth_alignment import depth_losses, pixel_rays, point_to_plane
@@ -190,7 +193,7 @@ def test_background_is_the_median_outside_the_windows() -> None:
     torch.testing.assert_close(background_colour(rgb, torch.zeros(1, 2), torch.tensor([30.0])), torch.full((3,), 0.9))
 
 
-@pytest.mark.parametrize(("options", "limit"), [(("--use", "rgbd"), 0.02), (("--use", "depth"), 0.04), (("--use", "rgb"), 0.05)])
+@pytest.mark.parametrize(("options", "limit"), [(("--use", "rgbd"), 0.02), (("--use", "depth"), 0.01), (("--use", "rgb"), 0.04)])
 def test_the_script_improves_every_pose_and_keeps_the_rest(
     options: tuple[str, ...], limit: float, dataset: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +202,9 @@ def test_the_script_improves_every_pose_and_keeps_the_rest(
     before, after = read_results(start), read_results(out)
     for name in ("scene_id", "im_id", "obj_id", "score"):
         assert (getattr(before, name) == getattr(after, name)).all()
-    assert (errors(dataset, after) < limit).all(), errors(dataset, after)
+    start_errors, end_errors = errors(dataset, before), errors(dataset, after)
+    assert (end_errors < start_errors).all()
+    assert np.median(end_errors) < limit
     known = before.im_id == 0
     assert (after.time_s[known] > 2.0).all() and (after.time_s[~known] == -1).all()
 
@@ -218,3 +223,70 @@ def test_what_cannot_be_improved_stays_bit_for_bit_and_no_loss_grows(dataset: Pa
     assert found.losses[0] <= found.start_losses[0]
     with pytest.raises(ValueError, match="use: expected 'rgb' for an image without depth"):
         refine_image(renderer, dataclasses.replace(observation, depth_m=None), np.zeros(3, np.int64), np.ones(3), T, "depth")
+
+
+def test_differences_of_any_renderer_do_as_well(
+    dataset: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "refined_tiny-test.csv"
+    options = ("--gradient", "finite-difference", "--samples", 1, "--use", "depth", "--window-px", 32, "--steps", 4)
+    assert run_script(monkeypatch, "refine_pose", "--dataset", dataset, "--results", start, "--out", out, *options) == 0
+    assert np.median(errors(dataset, read_results(out))) < 0.3 * np.median(errors(dataset, read_results(start)))
+
+
+FAULTS = {
+    "unknown model": (lambda text: text.replace("0,0,2,", "0,0,9,"), (), "expected objects among 1, 2, received 9"),
+    "unknown image": (lambda text: text.replace("0,1,", "0,7,"), (), "received 7; name its --split"),
+    "unknown scene": (lambda text: text.replace("\n0,", "\n5,"), (), "received 5; name its --split"),
+    "window": (lambda text: text, ("--window-px", 8), "steps, window_px: expected"),
+    "workers": (lambda text: text, ("--workers", 0), "--workers, --out: expected at least 1"),
+    "analytic": (
+        lambda text: text,
+        ("--renderer", "pybullet", "--gradient", "analytic"),
+        "--gradient: expected finite-difference",
+    ),
+    "renderer": (lambda text: text, ("--renderer", "crayon"), "renderer: expected one of raster"),
+    "rows": (lambda text: text.replace(",t,", ",q,"), (), "expected 'scene_id,im_id"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_told_and_leave_nothing_behind(
+    fault: str,
+    dataset: Path,
+    start: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    change, options, message = FAULTS[fault]
+    results, out = tmp_path / "start_tiny-test.csv", tmp_path / "refined_tiny-test.csv"
+    results.write_text(change(start.read_text()))
+    assert run_script(monkeypatch, "refine_pose", "--dataset", dataset, "--results", results, "--out", out, *options) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and message in told
+    assert [path.name for path in tmp_path.iterdir()] == [results.name]
+
+
+def test_a_data_set_without_depth_is_refused_unless_colours_do(
+    dataset: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = copy_of(dataset, tmp_path)
+    shutil.rmtree(other / "test" / "000000" / "depth")
+    out = tmp_path / "refined_tiny-test.csv"
+    command = ("--dataset", other, "--results", start, "--out", out, "--window-px", 16, "--steps", 1)
+    assert run_script(monkeypatch, "refine_pose", *command) == 2
+    assert "give --use rgb" in capsys.readouterr().err
+    assert run_script(monkeypatch, "refine_pose", *command, "--use", "rgb") == 0
+    assert len(read_results(out)) == len(read_results(start))
+
+
+def test_worker_processes_give_the_same_poses(dataset: Path, start: Path) -> None:
+    arguments = refine_pose.Arguments(dataset, start, start.with_name("unused.csv"), use="depth", steps=2, window_px=24)
+    estimates, task = read_results(start), refine_pose.load_task(arguments)
+    jobs = [(image, select(estimates, np.array(rows))) for image, rows in refine_pose.rows_of_images(estimates).items()]
+    here, there = (list(refine_pose.outcomes(dataclasses.replace(arguments, workers=workers), task, jobs)) for workers in (1, 2))
+    assert len(here) == len(there) == 2
+    for one, other in zip(here, there, strict=True):
+        assert (one.poses.T_camera_object == other.poses.T_camera_object).all()
+        assert one.poses.is_moved.any()

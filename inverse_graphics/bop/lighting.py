@@ -25,6 +25,8 @@ NOISE = 0.03
 """Residual, in linear colours, above which a pixel's weight falls: it may show something else."""
 FEWEST_PIXELS = 30
 """With fewer pixels of objects the light stays as it was."""
+MOST_PIXELS = 4000
+"""Of more pixels only so many, evenly spread, are fitted to."""
 GUESSES = ((0.0, 0.0, -1.0), (0.6, -0.6, -0.6), (-0.6, -0.6, -0.6), (0.6, 0.6, -0.6), (-0.6, 0.6, -0.6))
 """First directions towards the light, camera frame: from the camera's side."""
 
@@ -100,8 +102,10 @@ def fit_light(
     chosen = shown & inside
     if int(chosen.sum()) < FEWEST_PIXELS:
         return None
-    sides = [drawn(0.0, axis)[0][chosen] - drawn(0.0, -axis)[0][chosen] for axis in axes]
-    return _fitted(albedo[chosen].reshape(-1), torch.stack(sides, -1).reshape(-1, 3), rgb[chosen].reshape(-1))
+    place = chosen.nonzero()
+    place = place[:: 1 + len(place) // MOST_PIXELS].unbind(-1)
+    sides = [drawn(0.0, axis)[0][place] - drawn(0.0, -axis)[0][place] for axis in axes]
+    return _fitted(albedo[place].reshape(-1), torch.stack(sides, -1).reshape(-1, 3), rgb[place].reshape(-1))
 
 
 def _fitted(albedo: Float[Tensor, "m"], facing: Float[Tensor, "m 3"], seen: Float[Tensor, "m"]) -> FittedLight:

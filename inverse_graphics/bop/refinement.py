@@ -31,9 +31,9 @@ FAR_COLOURS = (Stage(0.5, None, 3.0), Stage(0.3, None, 2.0), Stage(0.2, None, 1.
 FAR_DEPTH = (Stage(None, 0.3), Stage(None, 0.1))
 """From afar by depth."""
 NEAR: dict[Use, tuple[Stage, ...]] = {
-    "rgb": (Stage(0.2, None, 1.0), Stage(0.15, None), Stage(0.15, None)),
-    "depth": (Stage(None, 0.1), Stage(None, 0.04), Stage(None, 0.04)),
-    "rgbd": (Stage(0.2, 0.06, 1.0), Stage(0.15, 0.04), Stage(0.15, 0.04)),
+    "rgb": (Stage(0.2, None, 1.0), Stage(0.15, None)),
+    "depth": (Stage(None, 0.1), Stage(None, 0.04)),
+    "rgbd": (Stage(0.2, 0.06, 1.0), Stage(0.15, 0.04)),
 }
 """Ends each attempt; the last stage's loss decides between attempts, and between start and end."""
 ATTEMPTS: dict[Use, tuple[tuple[Stage, ...], ...]] = {
@@ -44,9 +44,9 @@ ATTEMPTS: dict[Use, tuple[tuple[Stage, ...], ...]] = {
 """What each attempt begins with; later ones are for estimates that the earlier ones left unexplained."""
 TURNS_DEG = (-45.0, -30.0, -15.0, 15.0, 30.0, 45.0)
 """Then the best poses are turned by these angles about each axis of the model, and the turn of least loss is followed."""
-TURNED_ATTEMPTS = 2
+TURNED_ATTEMPTS = 1
 """How often."""
-EXPLAINED: dict[Use, float] = {"rgb": 0.03, "depth": 0.01, "rgbd": 0.04}
+EXPLAINED: dict[Use, float] = {"rgb": 0.04, "depth": 0.01, "rgbd": 0.05}
 """Loss in shares of the pixels that show the object, up to which no further attempt is made."""
 STEPS = 12
 """Default number of steps of each stage."""
@@ -64,8 +64,8 @@ LEAST_SENSITIVITY = 1e-2
 """Motions that change the picture less than this share of what the strongest does are damped as if they changed it so."""
 GAIN, GAIN_CHANGE = (0.1, 30.0), (0.3, 3.0)
 """Bounds on what steps of blurred colours are multiplied by, and on its change from one step to the next."""
-TOLERANCE = 1e-3
-"""A stage ends where a kept step lowers the loss by less than this share."""
+TOLERANCE, LAST_TOLERANCE = 2e-2, 1e-3
+"""A stage, and the last one, ends where a kept step lowers the loss by less than this share."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def _descend(fit: WindowFit, T_start: Tensor, use: Use, steps: int) -> tuple[Ten
         T_new = _turned(fit, T, unexplained, last) if is_turned else torch.where(unexplained[:, None, None], T_start, T)
         for stage in (() if is_turned else ATTEMPTS[use][number]) + NEAR[use]:
             fit = _lit(fit.with_others(T_new), T_new, stage)
-            T_new = _descend_stage(fit, T_new, unexplained, stage, steps)
+            tolerance = LAST_TOLERANCE if stage is last else TOLERANCE
+            T_new = _descend_stage(fit, T_new, unexplained, stage, steps, tolerance)
         fit = fit.with_others(T_new)
         old, new = fit.draw(everything, T, last), fit.draw(everything, T_new, last)
         better = new.losses < old.losses if number else torch.ones_like(unexplained)
@@ -197,7 +198,7 @@ def _lit(fit: WindowFit, T: Tensor, stage: Stage) -> WindowFit:
     return fit if light is None else dataclasses.replace(fit, light=light)
 
 
-def _descend_stage(fit: WindowFit, T: Tensor, chosen: Bool[Tensor, "k"], stage: Stage, steps: int) -> Tensor:
+def _descend_stage(fit: WindowFit, T: Tensor, chosen: Bool[Tensor, "k"], stage: Stage, steps: int, tolerance: float) -> Tensor:
     """Levenberg-Marquardt of the chosen windows; a window is drawn no more once its loss has stopped falling."""
     T = T.clone()
     everything = torch.arange(len(T))
@@ -219,7 +220,7 @@ def _descend_stage(fit: WindowFit, T: Tensor, chosen: Bool[Tensor, "k"], stage: 
         if stage.blur_px > 0 and stage.depth_width is None:
             gain[index] = _next_gain(gain[index], drawn.residual[index], drawn_new.residual)
         kept = drawn_new.losses < losses[index]
-        settled = kept & (drawn_new.losses > (1 - TOLERANCE) * losses[index])
+        settled = kept & (drawn_new.losses > (1 - tolerance) * losses[index])
         damping[index] *= torch.where(kept, EASE, TIGHTEN).double()
         active[index] = ~settled & (damping[index] <= MAX_DAMPING)
         damping.clamp_(min=MIN_DAMPING)
