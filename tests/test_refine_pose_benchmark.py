@@ -23,5 +23,5 @@ def test_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "cpu_seconds_per_object",
     }
     assert figures["refine_pose_depth_recall_after"] >= figures["refine_pose_depth_recall_before"]
-    assert figures["refine_pose_depth_error_median_diameters"] < 0.02
+    assert figures["refine_pose_depth_error_median_diameters"] < 0.05
     assert "depth" in capsys.readouterr().out
