@@ -117,21 +117,65 @@ def test_dair_sees_only_what_is_left_and_remembers_nothing() -> None:
     assert not torch.equal(other.presence_logits[:, 0], other.presence_logits[:, 1])
 
 
-def test_search_looks_at_a_lone_blot() -> None:
-    """Keys that like ink send the attention to where the ink is, up to a cell."""
-    model = tiny_sprites("dair")
+def still(model: SpriteModel) -> SpriteModel:
+    """A model whose search has learned nothing: keys that are alike, windows where it attends."""
     with torch.no_grad():
-        for parameter in model.steps.parameters():
-            parameter.zero_()
-        convolutions = [layer for layer in model.steps.modules() if isinstance(layer, torch.nn.Conv2d)]
-        for layer in convolutions:
-            layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
-        model.steps.get_parameter("key.weight")[0, 0] = 20.0
+        for name in ("key", "head.2"):
+            for parameter in model.steps.get_submodule(name).parameters():
+                parameter.zero_()
+    return model
+
+
+def blot_at(x: float, y: float, width: float = 1.5) -> torch.Tensor:
+    """A blurred dot on 20 x 20 pixels."""
     v, u = torch.meshgrid(torch.arange(20) + 0.5, torch.arange(20) + 0.5, indexing="ij")
+    return torch.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / width**2)
+
+
+def attended_px(model: SpriteModel, image: torch.Tensor) -> torch.Tensor:
+    """Where the first step looks."""
+    return (model(image[None]).where.mean[0, 0, 1:].detach() + 1) * 10
+
+
+def test_search_looks_at_a_lone_blot() -> None:
+    model = still(tiny_sprites("dair"))
     for x, y in ((4.5, 12.5), (16.5, 8.5), (8.5, 4.5)):
-        image = torch.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / 1.5**2)
-        centre_px = (model(image[None]).where.mean[0, 0, 1:] + 1) * 10
-        torch.testing.assert_close(centre_px, torch.tensor([x, y]), atol=0.1, rtol=0)
+        torch.testing.assert_close(attended_px(model, blot_at(x, y)), torch.tensor([x, y]), atol=0.5, rtol=0)
+
+
+def test_search_looks_at_one_of_two_and_not_between_them() -> None:
+    model = still(tiny_sprites("dair"))
+    pair = blot_at(4.5, 4.5) + blot_at(16.5, 16.5)
+    near = torch.tensor([[4.5, 4.5], [16.5, 16.5]])
+    assert (attended_px(model, pair) - near).abs().amax(-1).min() < 0.5
+    brighter = 0.5 * blot_at(4.5, 4.5) + blot_at(16.5, 16.5)
+    torch.testing.assert_close(attended_px(model, brighter), near[1], atol=0.5, rtol=0)
+
+
+def test_what_is_learned_can_overrule_the_search() -> None:
+    """Keys far below zero where there is ink send it to where there is nothing but a little less grey."""
+    model = still(tiny_sprites("dair"))
+    with torch.no_grad():
+        for layer in model.steps.get_submodule("cells").modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight.zero_()
+                assert layer.bias is not None
+                layer.bias.zero_()
+                layer.weight[0, 0, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
+    image = 0.9 * blot_at(4.5, 4.5) + 0.6 * blot_at(16.5, 16.5)
+    torch.testing.assert_close(attended_px(model, image), torch.tensor([4.5, 4.5]), atol=0.5, rtol=0)
+    with torch.no_grad():
+        model.steps.get_parameter("key.weight")[0, 0] = -20.0
+        model.steps.get_parameter("key.bias").fill_(15.0)  # ink of 0.6 is well above, of 0.9 below
+    torch.testing.assert_close(attended_px(model, image), torch.tensor([16.5, 16.5]), atol=2.5, rtol=0)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_prefixes_without_canvases_are_those_with(likelihood: Likelihood) -> None:
+    image, layers = torch.rand(2, 6, 5), torch.rand(2, 3, 6, 5) / 3
+    model = ImageModel(likelihood, sigma=0.7)
+    expected = model.log_likelihood(image, add_prefixes(layers))
+    torch.testing.assert_close(model.prefix_log_likelihood(image, layers), expected, rtol=1e-5, atol=1e-4)
 
 
 def steps_of(images: torch.Tensor, steps: int, seed: int = 5, estimator: Estimator = "exact", start: TrainState | None = None):

@@ -26,7 +26,7 @@ class SpriteSizes:
     """Numbers that say what a sprite looks like."""
     hidden: int = 256
     """Size of the LSTM (air)."""
-    channels: int = 32
+    channels: int = 16
     """Channels of the search (dair)."""
     sprite_hidden: int = 200
     """Hidden units of the sprites' encoder and decoder."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inverse_graphics.bound import BoundTerms, gaussian_constant
+from inverse_graphics.compositing import add_prefixes
 from inverse_graphics.guides.posterior import count_log_probabilities
 from inverse_graphics.sprites.latents import Gaussian
 from inverse_graphics.sprites.model import SpriteModel, SpritePosterior
@@ -44,6 +45,21 @@ class ImageModel:
         seen = image[:, None]
         return (seen * ink.log() + (1 - seen) * torch.log1p(-ink)).sum((-2, -1))
 
+    def prefix_log_likelihood(
+        self, image: Float[Tensor, "b h w"], layers: Float[Tensor, "b n h w"]
+    ) -> Float[Tensor, "b n_plus_1"]:
+        """Log p(x | C_i) less ``constant`` of the sums C_0..C_n of the first layers.
+
+        Squares of sums follow from the layers' inner products: no canvas is made.
+        """
+        if self.likelihood != "gaussian":
+            return self.log_likelihood(image, add_prefixes(layers))
+        flat, seen = layers.flatten(2), image.flatten(1)
+        shared = (flat @ seen[..., None])[..., 0].cumsum(-1)
+        drawn = (flat @ flat.transpose(-1, -2)).cumsum(-1).cumsum(-2).diagonal(dim1=-2, dim2=-1)
+        squares = seen.square().sum(-1, keepdim=True) + torch.nn.functional.pad(drawn - 2 * shared, (1, 0))
+        return squares * (-0.5 / self.sigma**2)
+
     def constant(self, image: Float[Tensor, "b h w"]) -> float:
         """What is left out of ``log_likelihood``."""
         return gaussian_constant(image[0].numel(), self.sigma) if self.likelihood == "gaussian" else 0.0
@@ -75,7 +91,7 @@ def terms_of(
     count_log_p: Float[Tensor, " n_plus_1"],
 ) -> BoundTerms:
     """The bound's terms of what was drawn."""
-    likelihood = image_model.log_likelihood(image, posterior.canvases())
+    likelihood = image_model.prefix_log_likelihood(image, posterior.layers)
     prior = Gaussian(image.new_tensor(where_mean), image.new_tensor(where_std))
     standard = Gaussian(*(x.expand(posterior.drawn_what.shape[-1]) for x in (image.new_zeros(()), image.new_ones(()))))
     log_q = posterior.where.log_prob(posterior.drawn_where) + posterior.what.log_prob(posterior.drawn_what)

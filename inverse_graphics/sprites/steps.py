@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from inverse_graphics.sprites.latents import Gaussian
+from inverse_graphics.sprites.windows import read_windows
 
+STRIDE_PX = 4
+"""From one cell of the search to the next."""
+KEY_LIMIT = 3.0
+"""Nats by which what is learned may raise or lower a cell in the search."""
+LEFT_POWER, LEAST_LEFT = 3.0, 3e-3
+"""The search prefers cells by this power of the mean grey that is left around them, plus the second."""
+LOOK_WIDTH, LOOK_PX = 2.0, 16
+"""Width of the close look in windows of the prior's size, and its side in samples."""
+START_LOGIT, START_RAW_STD = 2.0, -4.0
+"""What steps begin with: objects present, in windows known to half a pixel; vague windows would blur all sprites first."""
 Variant = Literal["air", "dair"]
 
 
@@ -78,7 +90,12 @@ class Remembering(nn.Module):
 
 
 class Differencing(nn.Module):
-    """DAIR's search of what is left."""
+    """DAIR's search of what is left, in two looks.
+
+    A coarse look gives every cell of a grid a weight: how much grey is left around it, raised or lowered by what a convolutional
+    network has learned.  The heaviest cell and its neighbours say where to look closely; of two objects that weigh the same it is
+    one, not the middle between them.  The close look says where the window goes and whether there is an object.
+    """
 
     def __init__(
         self, height_px: int, width_px: int, channels: int, where_mean: tuple[float, float, float], shift: float
@@ -89,21 +106,23 @@ class Differencing(nn.Module):
             height_px, width_px: image size.
             channels: of the search's cells.
             where_mean: the prior's mean; only its zoom is used, places come from the cells.
-            shift: how far from the attended place, in shares of half the canvas, a step may look.
+            shift: how far from the attended place, in shares of half the canvas, a window may lie.
         """
         super().__init__()
-        self.shift = shift
+        self.shift, self.zoom = shift, where_mean[0]
+        quarter_px = int(width_px / self.zoom / 4)
+        self.left = nn.AvgPool2d(2 * quarter_px + 1, STRIDE_PX, quarter_px)
         self.cells = nn.Sequential(
-            nn.Conv2d(2, channels // 2, 5, stride=2, padding=2),
+            nn.Conv2d(2, max(1, channels // 4), 5, stride=2, padding=2),
             nn.ReLU(),
-            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1),
+            nn.Conv2d(max(1, channels // 4), channels, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
             nn.ReLU(),
         )
         self.key = nn.Linear(channels, 1)
-        self.head = nn.Sequential(nn.Linear(channels + 1, 64), nn.ReLU(), nn.Linear(64, 7))
-        _start_head(self.head[2], (where_mean[0], 0.0, 0.0))
+        self.head = nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7))
+        _start_head(self.head[2], (self.zoom, 0.0, 0.0))
         self.register_buffer("cell_xy", _cell_centres(height_px, width_px), persistent=False)
 
     def start(self, image: Float[Tensor, "b h w"]) -> None:
@@ -112,21 +131,26 @@ class Differencing(nn.Module):
 
     def forward(self, state: None, before: Before) -> tuple[Place, None]:
         """One step."""
-        left = before.image - before.canvas
-        cells = self.cells(torch.stack([left, before.canvas], 1)).flatten(2).transpose(1, 2)
-        logits = 4.0 * self.key(cells)[..., 0]
-        weights = logits.softmax(-1)
+        shown = torch.stack([before.image - before.canvas, before.canvas], 1)
+        cells, cell_xy = self.cells(shown).flatten(2).transpose(1, 2), self.get_buffer("cell_xy")
+        left = self.left(shown[:, :1]).relu().flatten(1)
+        value = KEY_LIMIT * torch.tanh(self.key(cells)[..., 0]) + LEFT_POWER * torch.log(left + LEAST_LEFT)
+        peak_xy = cell_xy[value.argmax(-1)]
+        is_far = (cell_xy - peak_xy[:, None]).abs().amax(-1) > 1 / self.zoom
+        weights = value.masked_fill(is_far, -math.inf).softmax(-1)
+        attended = weights @ cell_xy
+        near = torch.cat([attended.new_full((len(attended), 1), self.zoom / LOOK_WIDTH), attended.detach()], 1)
+        look = read_windows(shown, near, LOOK_PX).flatten(1)
         seen = (weights[:, None] @ cells)[:, 0]
-        out = self.head(torch.cat([seen, logits.logsumexp(-1, keepdim=True) / 8], 1))
+        out = self.head(torch.cat([look, seen, value.logsumexp(-1, keepdim=True) / 8], 1))
         told = Gaussian.of(out[:, 1:])
-        attended = weights @ self.get_buffer("cell_xy")
         mean = torch.cat([told.mean[:, :1], attended + self.shift * torch.tanh(told.mean[:, 1:])], 1)
         return Place(out[:, 0], Gaussian(mean, told.std)), None
 
 
 def _cell_centres(height_px: int, width_px: int) -> Float[Tensor, "g 2"]:
     """(x, y) of the centres of the search's cells, row by row: two strides of 2 put cell i on pixel 4 i."""
-    rows, columns = (torch.arange(0, size, 4) for size in (height_px, width_px))
+    rows, columns = (torch.arange(0, size, STRIDE_PX) for size in (height_px, width_px))
     y, x = torch.meshgrid((rows + 0.5) * (2 / height_px) - 1, (columns + 0.5) * (2 / width_px) - 1, indexing="ij")
     return torch.stack([x, y], -1).reshape(-1, 2)
 
@@ -136,4 +160,4 @@ def _start_head(layer: nn.Module, where_mean: tuple[float, float, float]) -> Non
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
         layer.weight.mul_(0.01)
-        layer.bias.copy_(torch.tensor([2.0, *where_mean, -2.0, -2.0, -2.0]))
+        layer.bias.copy_(torch.tensor([START_LOGIT, *where_mean, *[START_RAW_STD] * 3]))
