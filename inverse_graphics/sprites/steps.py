@@ -27,8 +27,10 @@ LEFT_POWER, LEAST_LEFT = 3.0, 3e-3
 """The search prefers cells by this power of the mean grey that is left around them, plus the second."""
 LOOK_WIDTH, LOOK_PX = 2.0, 16
 """Width of the close look in windows of the prior's size, and its side in samples."""
-START_LOGIT, START_RAW_STD = 2.0, -4.0
-"""What steps begin with: objects present, in windows known to half a pixel; vague windows would blur all sprites first."""
+START_LOGIT = 2.0
+"""Steps begin with objects present ..."""
+VAGUE, SHARP = -2.0, -4.0
+"""... in windows of some doubt (before a softplus): an LSTM has to try places, a search has found one."""
 Variant = Literal["air", "dair"]
 
 
@@ -70,7 +72,7 @@ class Remembering(nn.Module):
         self.image = nn.Linear(pixels, 4 * hidden)
         self.cell = nn.Linear(latents + hidden, 4 * hidden, bias=False)
         self.head = nn.Sequential(nn.Linear(hidden, 200), nn.ReLU(), nn.Linear(200, 7))
-        _start_head(self.head[2], (*where_mean,))
+        _start_head(self.head[2], where_mean, VAGUE)
 
     def start(self, image: Float[Tensor, "b h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """The state before the first step: what the image says, and the LSTM's own."""
@@ -122,7 +124,7 @@ class Differencing(nn.Module):
         )
         self.key = nn.Linear(channels, 1)
         self.head = nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7))
-        _start_head(self.head[2], (self.zoom, 0.0, 0.0))
+        _start_head(self.head[2], (self.zoom, 0.0, 0.0), SHARP)
         self.register_buffer("cell_xy", _cell_centres(height_px, width_px), persistent=False)
 
     def start(self, image: Float[Tensor, "b h w"]) -> None:
@@ -155,9 +157,9 @@ def _cell_centres(height_px: int, width_px: int) -> Float[Tensor, "g 2"]:
     return torch.stack([x, y], -1).reshape(-1, 2)
 
 
-def _start_head(layer: nn.Module, where_mean: tuple[float, float, float]) -> None:
-    """Steps begin with objects present, windows where the prior has them, and small errors."""
+def _start_head(layer: nn.Module, where_mean: tuple[float, float, float], raw_std: float) -> None:
+    """Steps begin with objects present, windows where the prior has them, and errors of softplus(raw_std)."""
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
         layer.weight.mul_(0.01)
-        layer.bias.copy_(torch.tensor([START_LOGIT, *where_mean, *[START_RAW_STD] * 3]))
+        layer.bias.copy_(torch.tensor([START_LOGIT, *where_mean, *[raw_std] * 3]))

@@ -26,7 +26,7 @@ class SpriteTraining(LoopConfig):
     """Gradients, of nats of a whole image, are scaled down to this norm."""
     image: ImageModel = field(default_factory=ImageModel)
     """p(x | canvas)."""
-    count_ratio: float = 1e-5
+    count_ratio: float = 1e-7
     """p(n) is proportional to this to the power of n: an object must explain something to be worth it."""
     cold_steps: int = 1500
     """Steps over which prefixes that are not yet believed in count too, falling to nothing (see ``estimators.Weights``)."""
@@ -38,7 +38,7 @@ class SpriteTraining(LoopConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.count_ratio <= 1:
-            raise FieldError("count_ratio", "a ratio in 0..1", self.count_ratio, "use for example 1e-5")
+            raise FieldError("count_ratio", "a ratio in 0..1", self.count_ratio, "use for example 1e-7")
         if self.cold_steps < 0:
             raise FieldError("cold_steps", "at least 0", self.cold_steps, "use for example 1500")
         if not self.temperature > 0 or not self.image.sigma > 0:
