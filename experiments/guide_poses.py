@@ -134,7 +134,13 @@ def load_method(
     scene = load_scene_config(run / SCENE_FILE)
     catalogue = load_catalogue(scene.catalogue, scene.classes)
     obj_ids = _match_classes(catalogue, dataset, given or recipe_classes(dataset))
-    return GuideMethod(load_guide(run, device).eval(), catalogue, obj_ids, config.looks, min_presence, device)
+    guide = load_guide(run, device).eval()
+    if guide.config.feedback:
+        raise ValueError(
+            f"--run: expected a guide without feedback, received {run}; such a guide draws what it finds, for which a data set "
+            "would have to tell light and background: train one without --feedback"
+        )
+    return GuideMethod(guide, catalogue, obj_ids, config.looks, min_presence, device)
 
 
 def recipe_classes(dataset: Path) -> dict[str, int]:

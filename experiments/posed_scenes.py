@@ -82,10 +82,11 @@ def scenes_of_run(run: Path, num_scenes: int, seed: int, draws: int, device: str
     found: list[PosedScene] = []
     for scene, image in held_out(setup, num_scenes, seed):
         rgb, camera = image.rgb.to(setup.device), map_tensors(lambda tensor: tensor.to(setup.device), scene.view.camera)
-        inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, rgb, camera, config.looks, apart_m))
+        painter = guide.painter(setup.images, scene.view)
+        inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, rgb, camera, config.looks, apart_m, painter))
         if config.recount_sigma is not None:
             inference = recount(inference, setup.images, scene.view, image.rgb, config.recount_sigma, apart_m)
-        drawn = draw_scenes(guide, rgb, camera, draws, generator, config.looks, apart_m) if draws else None
+        drawn = draw_scenes(guide, rgb, camera, draws, generator, config.looks, apart_m, painter) if draws else None
         for row in range(len(rgb)):
             found.append(
                 PosedScene(

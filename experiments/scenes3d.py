@@ -46,7 +46,7 @@ from scenes import SceneConfig, load_scene_config
 
 PRESETS = Path(__file__).parent / "presets"
 SCENE_FILE = "scene.yaml"
-OWN_OPTIONS = ("renderer", "gradient", "estimator", "objective", "seed")
+OWN_OPTIONS = ("renderer", "gradient", "estimator", "objective", "feedback", "seed")
 """Options that are fields of ``Config``, and those that are fields of its ``differences`` and ``backend``."""
 DIFFERENCE_OPTIONS = ("scheme", "pairs")
 SHOWN = ("sleep presence", "sleep position", "sleep category", "sleep yaw", "bound", "bound expected count")
@@ -72,6 +72,8 @@ class Config:
     """What is maximised."""
     estimator: Estimator = "exact"
     """How the bound's count, class and yaw bin are trained."""
+    feedback: bool = False
+    """DAIR: each step sees what is left of the image once what has been found is drawn; without, an LSTM remembers (AIR)."""
     seed: int = 0
     """Of the weights, the training scenes and every draw."""
     num_eval_scenes: int = 1000
@@ -130,6 +132,8 @@ class Arguments:
     """exact: count, class and yaw bin summed; nvil: drawn, score function with a baseline (the paper's); vimco: several draws."""
     objective: Objective | None = None
     """sleep: simulated pairs; bound: images only; sleep+bound: both."""
+    feedback: bool | None = None
+    """True: each step sees what is left of the image once what has been found is drawn (DAIR); False: an LSTM (AIR)."""
     steps: int | None = None
     """Gradient steps."""
     seed: int | None = None
@@ -232,7 +236,7 @@ def open_run(arguments: Arguments) -> tuple[Config, Setup, TrainState[RecurrentG
     scene = load_scene_config(config.scene)
     setup = build(config, scene, device)
     torch.manual_seed(config.seed)
-    guide = RecurrentGuide(guide_config(scene, setup.catalogue, config.guide))
+    guide = RecurrentGuide(guide_config(scene, setup.catalogue, config.guide, config.feedback))
     run = claim_run(arguments.out)
     save_yaml(run / CONFIG_FILE, dataclasses.replace(config, scene=SCENE_FILE))
     save_yaml(run / SCENE_FILE, scene)

@@ -76,7 +76,7 @@ def build_setup(
     return Setup(scene, catalogue, ScenePrior(scene, catalogue), images, geometry, bound, device)
 
 
-def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes) -> GuideConfig:
+def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes, feedback: bool) -> GuideConfig:
     """What the guide must know of the scenes."""
     (x0, x1), (y0, y1) = scene.objects.x_range_m, scene.objects.y_range_m
     return GuideConfig(
@@ -86,6 +86,7 @@ def guide_config(scene: SceneConfig, catalogue: Catalogue, sizes: GuideSizes) ->
         width_px=scene.image_size_px[0],
         half_width_m=max(abs(x0), abs(x1), abs(y0), abs(y1)),
         sizes=sizes,
+        feedback=feedback,
     )
 
 

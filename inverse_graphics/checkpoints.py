@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from inverse_graphics.config import from_mapping, to_mapping
 from inverse_graphics.files import load_tensors, save_tensors
-from inverse_graphics.guides.recurrent import GuideConfig, RecurrentGuide
+from inverse_graphics.guides import GuideConfig, RecurrentGuide
 from inverse_graphics.training import TrainState
 
 MODEL_FILE = "model.safetensors"

@@ -67,7 +67,9 @@ def judge(
     rerendered: list[RenderOutput] = []
     for scene, image in batches:
         camera = map_tensors(lambda tensor: tensor.to(device), scene.view.camera)
-        inference = map_tensors(lambda tensor: tensor.cpu(), infer(guide, image.rgb.to(device), camera, looks, apart_m))
+        painter = guide.painter(renderer, scene.view)
+        said = infer(guide, image.rgb.to(device), camera, looks, apart_m, painter)
+        inference = map_tensors(lambda tensor: tensor.cpu(), said)
         if recount_sigma is not None:
             inference = recount(inference, renderer, scene.view, image.rgb, recount_sigma, apart_m)
         scenes.append(scene)

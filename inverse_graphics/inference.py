@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inverse_graphics.compositing import prefix_images
+from inverse_graphics.guides.feedback import FoundPainter
 from inverse_graphics.guides.posterior import Posterior, count_log_probabilities
 from inverse_graphics.guides.recurrent import RecurrentGuide
 from inverse_graphics.poses import upright_pose
@@ -51,7 +52,12 @@ def _first_slots(count_probabilities: Float[Tensor, "b n_plus_1"]) -> Bool[Tenso
 
 
 def infer(
-    guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], camera: Camera, looks: int = 3, apart_m: float = 0.0
+    guide: RecurrentGuide,
+    image_rgb: Float[Tensor, "b h w 3"],
+    camera: Camera,
+    looks: int = 3,
+    apart_m: float = 0.0,
+    painter: FoundPainter | None = None,
 ) -> Inference:
     """Infer the most probable scene of each image.
 
@@ -61,9 +67,10 @@ def infer(
         camera: [b] cameras.
         looks: glimpses a step; more refine the position.
         apart_m: origins of objects are at least this far apart; a step that finds an object again looks elsewhere.
+        painter: draws what has been found; a guide with feedback needs it (``guide.painter(renderer, view)``).
     """
     with torch.no_grad():
-        return most_probable(guide(image_rgb, camera, looks=looks, apart_m=apart_m))
+        return most_probable(guide(image_rgb, camera, looks=looks, apart_m=apart_m, painter=painter))
 
 
 def recount(

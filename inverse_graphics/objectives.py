@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from inverse_graphics.bound import BoundTerms, Choice, gaussian_constant
 from inverse_graphics.compositing import prefix_images, swap_errors
+from inverse_graphics.guides.feedback import FoundPainter
 from inverse_graphics.guides.posterior import (
     LOG_TWO_PI,
     Posterior,
@@ -68,6 +70,8 @@ EDGE_M = 0.005
 """Standard deviation of the prior's tails outside the working area."""
 OVERLAP_M = 0.002
 """Standard deviation of the prior's tail within ``apart_m`` of another object."""
+GUIDE_ERROR_M, GUIDE_ERROR_RAD = 0.002, 0.05
+"""Standard deviations of the errors with which simulated truths are drawn for a guide with feedback."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,12 @@ class SleepTerms:
 
 
 def sleep_terms(
-    guide: RecurrentGuide, image_rgb: Float[Tensor, "b h w 3"], view: View, truth: Objects, generator: torch.Generator | None
+    guide: RecurrentGuide,
+    image_rgb: Float[Tensor, "b h w 3"],
+    view: View,
+    truth: Objects,
+    generator: torch.Generator | None,
+    painter: FoundPainter | None = None,
 ) -> SleepTerms:
     """Score simulated truths under the guide, steps conditioned on the truth.
 
@@ -100,18 +109,21 @@ def sleep_terms(
         view: their views.
         truth: [b n] upright objects, present ones first.
         generator: source of the glimpses' errors.
+        painter: draws what earlier steps explained, with errors like the guide's; a guide with feedback needs it.
     """
     features = guide.encode(image_rgb, view.camera)
     state, told = guide.start(features)
     count = truth.present.sum(-1)
     xy, yaw = truth.T_world_object[..., :2, 3], torch.atan2(truth.T_world_object[..., 1, 0], truth.T_world_object[..., 0, 0])
+    seen_truth = truth if painter is None else _misplaced(truth, xy, yaw, generator)
     remaining = truth.present.clone()
     scenes = torch.arange(len(count), device=xy.device)
     presence, attention_loss = xy.new_zeros(len(count)), xy.new_zeros(len(count))
     explained: list[Tensor] = []
     chosen: list[Tensor] = []
     for step in range(guide.config.max_objects):
-        attention, seen = guide.attend(features, state, told, explained)
+        left = guide.with_left(features, painter, _explained(seen_truth, chosen))
+        attention, seen = guide.attend(left, state, told, explained)
         is_present = step < count
         reached = (step <= count).to(xy.dtype)
         presence = presence + reached * F.binary_cross_entropy_with_logits(
@@ -136,6 +148,24 @@ def sleep_terms(
         return values.new_zeros(len(count)).index_add(0, scene, values)
 
     return SleepTerms(presence, attention_loss, per_scene(position), per_scene(category), per_scene(turn))
+
+
+def _explained(truth: Objects, chosen: list[Int[Tensor, "b"]]) -> Objects:
+    """The truth with only those objects present that are chosen already."""
+    held = torch.zeros_like(truth.present)
+    if chosen:
+        held = held.scatter(-1, torch.stack(chosen, 1), True)
+    return dataclasses.replace(truth, present=truth.present & held)
+
+
+def _misplaced(
+    truth: Objects, xy_m: Float[Tensor, "b n 2"], yaw_rad: Float[Tensor, "b n"], generator: torch.Generator | None
+) -> Objects:
+    """Upright objects shifted and turned by errors like those that a guide makes."""
+    T = upright_pose(
+        xy_m + GUIDE_ERROR_M * normal_like(xy_m, generator), yaw_rad + GUIDE_ERROR_RAD * normal_like(yaw_rad, generator)
+    )
+    return dataclasses.replace(truth, T_world_object=T)
 
 
 def _read_truth(
@@ -186,7 +216,8 @@ def bound_terms(
         enumerated: draw every class and yaw bin of every slot too; without, the terms hold no choices.
         spare_below: alternatives of slots less probable than this are not drawn, and their choices learn nothing.
     """
-    posterior = guide(image_rgb, view.camera, generator, draw=True, looks=1, explore=explore)
+    painter = guide.painter(renderer, view)
+    posterior = guide(image_rgb, view.camera, generator, draw=True, looks=1, explore=explore, painter=painter)
     objects = drawn_objects(posterior)
     residual = prefix_images(renderer, objects, view) - image_rgb[:, None]
     precision = -0.5 / sigma**2

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inverse_graphics.guides.feedback import FoundPainter
 from inverse_graphics.guides.posterior import count_log_probabilities, draw_categorical
 from inverse_graphics.guides.recurrent import RecurrentGuide
 from inverse_graphics.poses import upright_pose
@@ -20,6 +21,7 @@ def draw_scenes(
     generator: torch.Generator,
     looks: int = 3,
     apart_m: float = 0.0,
+    painter: FoundPainter | None = None,
 ) -> Objects:
     """Draw scenes from q(count, class, pose | image).  No gradient.
 
@@ -29,7 +31,7 @@ def draw_scenes(
         camera: [b] cameras.
         draws: scenes an image, at least 1.
         generator: source of the draws, on the guide's device.
-        looks, apart_m: as in ``inference.infer``.
+        looks, apart_m, painter: as in ``inference.infer``.
 
     Returns:
         [b draws n] objects.
@@ -39,7 +41,8 @@ def draw_scenes(
     again = image_rgb.repeat_interleave(draws, 0)
     cameras = map_tensors(lambda tensor: tensor.repeat_interleave(draws, 0), camera)
     with torch.no_grad():
-        posterior = guide(again, cameras, generator=generator, draw=True, looks=looks, apart_m=apart_m)
+        painter = None if painter is None else painter.repeat(draws)
+        posterior = guide(again, cameras, generator=generator, draw=True, looks=looks, apart_m=apart_m, painter=painter)
         count = draw_categorical(count_log_probabilities(posterior.presence_logits), generator)
     slots = torch.arange(posterior.class_ids.shape[-1], device=count.device)
     yaw_rad = posterior.yaw_rad.gather(-1, posterior.class_ids[..., None])[..., 0]

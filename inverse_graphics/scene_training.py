@@ -14,7 +14,7 @@ from inverse_graphics.bound import bound_scalars
 from inverse_graphics.checkpoints import load_state
 from inverse_graphics.config import FieldError
 from inverse_graphics.estimators import Baseline, Estimator, Weights, surrogate_loss
-from inverse_graphics.guides.recurrent import GuideConfig, RecurrentGuide
+from inverse_graphics.guides import GuideConfig, RecurrentGuide
 from inverse_graphics.objectives import SleepTerms, UprightPrior, bound_terms, sleep_terms
 from inverse_graphics.protocols import Renderer
 from inverse_graphics.training import LoopConfig, TrainState, new_state
@@ -150,7 +150,7 @@ class SceneLoss:
     """The loss of a batch of scenes, see ``training.Loss``."""
 
     renderer: Renderer
-    """Carries pose gradients; asked only for the bound."""
+    """Carries pose gradients; asked only for the bound, and for what a guide with feedback has found."""
     prior: UprightPrior
     """p(count, class, pose) of the bound."""
     config: TrainingConfig
@@ -167,7 +167,8 @@ class SceneLoss:
         loss = example.image_rgb.new_zeros(())
         scalars: dict[str, float] = {}
         if self.objective != "bound":
-            sleep = sleep_terms(state.model, example.image_rgb, example.view, example.truth, state.generator)
+            painter = state.model.painter(self.renderer, example.view)
+            sleep = sleep_terms(state.model, example.image_rgb, example.view, example.truth, state.generator, painter)
             loss = loss + sum_sleep(sleep)
             scalars |= {f"sleep {name}": float(getattr(sleep, name).detach().mean()) for name in SLEEP_WEIGHTS}
         if self.objective == "bound" or (self.objective == "sleep+bound" and progress >= self.config.bound_from):

@@ -36,14 +36,14 @@ def table_renderer(samples_per_axis: int = 1) -> RasterRenderer:
     return RasterRenderer(table_catalogue(), samples_per_axis)
 
 
-def tiny_config(max_objects: int = 2, height_px: int = SIZE_PX, width_px: int = SIZE_PX) -> GuideConfig:
-    return GuideConfig(max_objects, FOLDS, height_px, width_px, half_width_m=0.25, sizes=TINY)
+def tiny_config(max_objects: int = 2, height_px: int = SIZE_PX, width_px: int = SIZE_PX, feedback: bool = False) -> GuideConfig:
+    return GuideConfig(max_objects, FOLDS, height_px, width_px, half_width_m=0.25, sizes=TINY, feedback=feedback)
 
 
-def tiny_guide(seed: int = 0, max_objects: int = 2) -> RecurrentGuide:
+def tiny_guide(seed: int = 0, max_objects: int = 2, feedback: bool = False) -> RecurrentGuide:
     """An untrained guide."""
     torch.manual_seed(seed)
-    return RecurrentGuide(tiny_config(max_objects))
+    return RecurrentGuide(tiny_config(max_objects, feedback=feedback))
 
 
 def scenes_of_counts(counts: list[int], slots: int = 2, seed: int = 0) -> tuple[Objects, View, torch.Tensor]:

@@ -11,6 +11,7 @@ from guide_scenes import random_reading, scenes_of_counts, table_catalogue, tabl
 
 from inverse_graphics.evaluation import Judged, judge
 from inverse_graphics.guides import Posterior, RecurrentGuide
+from inverse_graphics.guides.feedback import FoundPainter
 from inverse_graphics.inference import MIN_COUNT_PROBABILITY, collides, infer, most_probable, recount
 from inverse_graphics.types import Camera, Objects, RenderOutput, Scene, map_tensors, stack_tensors
 
@@ -46,6 +47,7 @@ class Oracle(RecurrentGuide):
         looks: int = 2,
         explore: float = 0.0,
         apart_m: float = 0.0,
+        painter: FoundPainter | None = None,
     ) -> Posterior:
         return self.answers.pop(0)
 

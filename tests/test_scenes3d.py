@@ -206,6 +206,16 @@ def test_every_objective_with_every_estimator(
     assert all(math.isfinite(value) for value in history["loss"])
 
 
+def test_a_guide_with_feedback_trains_and_is_judged_again(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    options = ("--feedback", "True", "--objective", "sleep+bound")
+    assert start(monkeypatch, "--config", tiny, "--out", run, *options) == 0
+    check_results(results_of(run))
+    assert load_guide(run).config.feedback and load_yaml(run / "config.yaml")["feedback"] is True
+    assert start(monkeypatch, "--evaluate", run, "--out", again) == 0
+    assert results_of(again)["count_accuracy"] == results_of(run)["count_accuracy"]
+
+
 @pytest.mark.parametrize("gradient", ["analytic", "finite-difference"])
 def test_the_other_renderer(gradient: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pytorch3d")

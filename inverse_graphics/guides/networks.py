@@ -20,7 +20,7 @@ class ImageEncoder(nn.Module):
             height_px: image height, a multiple of 8.
             width_px: image width, a multiple of 8.
             channels: channels of the grid.
-            features: length of the vector.
+            features: length of the vector; 0 for none.
         """
         super().__init__()
         if height_px % 8 or width_px % 8:
@@ -33,18 +33,20 @@ class ImageEncoder(nn.Module):
             nn.Conv2d(32, channels, 3, padding=2, dilation=2),
             nn.ReLU(),
         )
-        self.whole = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(32 * (height_px // 8) * (width_px // 8), features),
-            nn.ReLU(),
-        )
+        self.whole: nn.Module | None = None
+        if features:
+            self.whole = nn.Sequential(
+                nn.Conv2d(channels, 32, 3, stride=2, padding=1),
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(32 * (height_px // 8) * (width_px // 8), features),
+                nn.ReLU(),
+            )
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b f"]]:
         """Encode images whose values lie around 0."""
         grid = self.local(image)
-        return grid, self.whole(grid)
+        return grid, grid.new_zeros(len(grid), 0) if self.whole is None else self.whole(grid)
 
 
 class GlimpseEncoder(nn.Module):

@@ -3,11 +3,12 @@
 Follows Attend-Infer-Repeat (Eslami et al. 2016) with these departures: where to look is an expectation over a grid of image
 features (attention) carried to the table by the camera, so that the guide keeps its meaning when the camera moves; what is
 explained already is attended less (inhibition of return); class, yaw and the exact position are read from the glimpse,
-repeatedly.
+repeatedly.  With feedback (DAIR) there is no memory: a step is shown what is left of the image instead.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from inverse_graphics.config import FieldError
+from inverse_graphics.guides.config import GuideConfig
+from inverse_graphics.guides.feedback import FoundPainter, LeftEncoder
 from inverse_graphics.guides.glimpse import glimpses, table_points_of_pixels
 from inverse_graphics.guides.networks import CELL_PX, GlimpseEncoder, ImageEncoder
 from inverse_graphics.guides.posterior import (
@@ -26,54 +28,9 @@ from inverse_graphics.guides.posterior import (
     normal_like,
     yaw_modes,
 )
-from inverse_graphics.types import Camera, map_tensors, stack_tensors, where_tensors
-
-
-@dataclass(frozen=True)
-class GuideSizes:
-    """Sizes of the guide that are free to choose."""
-
-    glimpse_px: int = 24
-    """Side of a glimpse in samples, a multiple of 4."""
-    window_m: float = 0.24
-    """Side of a glimpse at the object's distance."""
-    height_m: float = 0.05
-    """Height above the table of the point that glimpses are centred on."""
-    yaw_bins: int = 16
-    """Bins of the yaw mixture."""
-    channels: int = 48
-    """Channels of the image grid."""
-    features: int = 192
-    """Length of the image's and the glimpse's vectors."""
-    hidden: int = 192
-    """Units of the LSTM."""
-
-    def __post_init__(self) -> None:
-        for name in ("glimpse_px", "yaw_bins", "channels", "features", "hidden"):
-            if getattr(self, name) < 1:
-                raise FieldError(name, "at least 1", getattr(self, name), "raise it")
-        if self.glimpse_px % 4:
-            raise FieldError("glimpse_px", "a multiple of 4", self.glimpse_px, "use for example 24")
-        if not self.window_m > 0:
-            raise FieldError("window_m", "a positive length", self.window_m, "use about twice the largest object's size")
-
-
-@dataclass(frozen=True)
-class GuideConfig:
-    """What a guide is built for; saved with its weights."""
-
-    max_objects: int
-    """Steps N: the most objects it can find."""
-    folds: tuple[int, ...]
-    """For each class how often its look repeats in a full turn about the vertical; 0 where yaw cannot be seen."""
-    height_px: int
-    """Image height, a multiple of 8."""
-    width_px: int
-    """Image width, a multiple of 8."""
-    half_width_m: float = 0.3
-    """Half the side of the working area: the scale of positions."""
-    sizes: GuideSizes = GuideSizes()
-    """The rest."""
+from inverse_graphics.poses import upright_pose
+from inverse_graphics.protocols import Renderer
+from inverse_graphics.types import Camera, Objects, View, map_tensors, stack_tensors, where_tensors
 
 
 @dataclass(frozen=True)
@@ -130,9 +87,13 @@ class RecurrentGuide(nn.Module):
         self.config = config
         sizes = config.sizes
         classes, bins, query = len(config.folds), sizes.yaw_bins, 32
-        self.encoder = ImageEncoder(config.height_px, config.width_px, sizes.channels, sizes.features)
+        whole = 0 if config.feedback else sizes.features
+        self.encoder = ImageEncoder(config.height_px, config.width_px, sizes.channels, whole)
         self.key = nn.Linear(sizes.channels, query + 2)
-        self.rnn = nn.LSTMCell(sizes.features + sizes.channels + 2 + classes, sizes.hidden)
+        self.told = sizes.channels + 2 + classes
+        self.rnn = None if config.feedback else nn.LSTMCell(whole + self.told, sizes.hidden)
+        self.left = LeftEncoder(sizes.channels) if config.feedback else None
+        self.intent = nn.Parameter(0.1 * torch.randn(sizes.hidden)) if config.feedback else None
         self.query = nn.Linear(sizes.hidden, query)
         self.shift = nn.Linear(sizes.channels, 2)
         self.step = nn.Sequential(
@@ -183,9 +144,36 @@ class RecurrentGuide(nn.Module):
     def start(self, features: Features) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Initial LSTM state and what the first step is told of its predecessor."""
         batch = len(features.whole)
-        zeros = features.whole.new_zeros(batch, self.rnn.hidden_size)
-        told = features.whole.new_zeros(batch, self.rnn.input_size - features.whole.shape[-1])
-        return (zeros, zeros), told
+        zeros = features.whole.new_zeros(batch, self.config.sizes.hidden)
+        hidden = zeros if self.intent is None else self.intent.expand_as(zeros)
+        return (hidden, zeros), features.whole.new_zeros(batch, self.told)
+
+    def painter(self, renderer: Renderer, view: View) -> FoundPainter | None:
+        """What draws the objects found so far, for a guide with feedback; nothing for others."""
+        return FoundPainter(renderer, view) if self.config.feedback else None
+
+    def with_left(self, features: Features, painter: FoundPainter | None, found: Objects) -> Features:
+        """The features as the next step sees them: changed by what is left, where the guide has feedback.
+
+        Args:
+            features: the encoded image.
+            painter: draws what has been found; None only for a guide without feedback.
+            found: [b n] what that is.
+
+        Raises:
+            ValueError: no painter for a guide with feedback.
+        """
+        if self.left is None:
+            return features
+        if painter is None:
+            raise ValueError(
+                "painter: expected what draws the objects found so far, for this guide has feedback, received None; pass "
+                "guide.painter(renderer, view) with the light and background of the images, or use a guide without feedback"
+            )
+        drawn, explained = painter(found)
+        image_rgb = (features.image.permute(0, 2, 3, 1) + 1) / 2
+        cells = features.cells + self.left(image_rgb - drawn, explained)
+        return dataclasses.replace(features, cells=cells, keys=self.key(cells))
 
     def attend(
         self,
@@ -208,7 +196,8 @@ class RecurrentGuide(nn.Module):
         Returns:
             The attention, and the grid features it rests on.
         """
-        state = self.rnn(torch.cat([features.whole, told], -1), state)
+        if self.rnn is not None:
+            state = self.rnn(torch.cat([features.whole, told], -1), state)
         query = self.query(state[0])
         width = query.shape[-1]
         logits = (features.keys[..., :width] * query[:, None]).sum(-1) / width**0.5 + features.keys[..., width] * 4.0
@@ -281,6 +270,7 @@ class RecurrentGuide(nn.Module):
         looks: int = 2,
         explore: float = 0.0,
         apart_m: float = 0.0,
+        painter: FoundPainter | None = None,
     ) -> Posterior:
         """Infer all N steps, as if each had an object.
 
@@ -293,12 +283,17 @@ class RecurrentGuide(nn.Module):
             explore: share of the draws of class and yaw bin that are uniform.
             apart_m: a step that finds an object nearer than this to one found before has found it again; the place it looked at
                 is inhibited too, and it looks elsewhere, up to ``AGAIN`` times.  0 takes what it finds.
+            painter: draws what has been found; a guide with feedback needs it (see ``painter``).
+
+        Raises:
+            ValueError: images of another size than the guide's; no painter for a guide with feedback.
         """
-        features = self.encode(image_rgb, camera)
-        state, told = self.start(features)
+        image = self.encode(image_rgb, camera)
+        state, told = self.start(image)
         explained: list[Tensor] = []
         steps: list[Posterior] = []
         for _ in range(self.config.max_objects):
+            features = self.with_left(image, painter, self._found(image, steps))
             found = self._find(features, state, told, explained, generator, draw, looks, explore)
             found_xy = [step.xy_m for step in steps]
             for _ in range(AGAIN if apart_m > 0 and steps else 0):
@@ -313,6 +308,18 @@ class RecurrentGuide(nn.Module):
             explained.append(step.xy_m.detach())
             state, told = attention.state, self.tell(seen, step.xy_m, step.reading.class_logits.softmax(-1))
         return _stack(steps)
+
+    def _found(self, features: Features, steps: list[Posterior]) -> Objects:
+        """What some steps found, in the first of N slots."""
+        batch, slots = len(features.image), self.config.max_objects
+        image, count = features.image, len(steps)
+        class_ids = torch.zeros(batch, slots, dtype=torch.int64, device=image.device)
+        T = torch.eye(4, dtype=image.dtype, device=image.device).repeat(batch, slots, 1, 1)
+        for slot, step in enumerate(steps):
+            class_ids[:, slot] = step.class_ids
+            yaw_rad = step.yaw_rad.gather(-1, step.class_ids[:, None])[:, 0]
+            T[:, slot] = upright_pose(step.xy_m, yaw_rad).detach()
+        return Objects(class_ids, T, torch.arange(slots, device=image.device).expand(batch, -1) < count)
 
     def _find(
         self,
