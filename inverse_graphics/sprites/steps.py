@@ -112,8 +112,8 @@ class Differencing(nn.Module):
         """
         super().__init__()
         self.shift, self.zoom = shift, where_mean[0]
-        quarter_px = int(width_px / self.zoom / 4)
-        self.left = nn.AvgPool2d(2 * quarter_px + 1, STRIDE_PX, quarter_px)
+        reach_px = int(width_px / self.zoom / 8)
+        self.left = nn.AvgPool2d(2 * reach_px + 1, STRIDE_PX, reach_px)
         self.cells = nn.Sequential(
             nn.Conv2d(2, max(1, channels // 4), 5, stride=2, padding=2),
             nn.ReLU(),
@@ -138,7 +138,7 @@ class Differencing(nn.Module):
         left = self.left(shown[:, :1]).relu().flatten(1)
         value = KEY_LIMIT * torch.tanh(self.key(cells)[..., 0]) + LEFT_POWER * torch.log(left + LEAST_LEFT)
         peak_xy = cell_xy[value.argmax(-1)]
-        is_far = (cell_xy - peak_xy[:, None]).abs().amax(-1) > 1 / self.zoom
+        is_far = (cell_xy - peak_xy[:, None]).abs().amax(-1) > 0.5 / self.zoom
         weights = value.masked_fill(is_far, -math.inf).softmax(-1)
         attended = weights @ cell_xy
         near = torch.cat([attended.new_full((len(attended), 1), self.zoom / LOOK_WIDTH), attended.detach()], 1)
