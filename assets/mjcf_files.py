@@ -65,7 +65,7 @@ def _import_mujoco() -> ModuleType:
 def _is_shown(mj: ModuleType, model: Any, geom: int) -> bool:
     """Whether a geom has a surface of finite size that can be seen."""
     endless = (mj.mjtGeom.mjGEOM_PLANE, mj.mjtGeom.mjGEOM_HFIELD)
-    finite = model.geom_group[geom] in SHOWN_GROUPS and model.geom_type[geom] not in endless
+    finite = int(model.geom_group[geom]) in SHOWN_GROUPS and mj.mjtGeom(int(model.geom_type[geom])) not in endless
     return bool(finite and _rgba(model, geom)[3] > 0)
 
 

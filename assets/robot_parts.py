@@ -1,4 +1,4 @@
-"""List the parts of a robot or scene file: ``python -m assets.robot_parts robot.urdf --out robot.yaml`` makes a catalogue of them."""
+"""Parts of a robot or scene file: ``python -m assets.robot_parts robot.urdf --out robot.yaml`` makes a catalogue of them."""
 
 from __future__ import annotations
 
