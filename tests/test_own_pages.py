@@ -1,0 +1,81 @@
+"""docs/own_meshes.md and docs/own_camera.md run as they stand, and do what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from page_runs import run_page
+from PIL import Image
+from script_runs import results_of
+
+from assets import load_catalogue
+from inverse_graphics.checkpoints import MODEL_FILE, save_model
+from inverse_graphics.config import save_yaml
+from inverse_graphics.guides import GuideConfig, GuideSizes, RecurrentGuide
+from inverse_graphics.symmetry import yaw_folds
+from renderers import RasterRenderer
+from scenes import SceneConfig, load_scene_config
+from scenes.views import look_at
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where we are."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_own_meshes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page("own_meshes.md", monkeypatch)
+    assert "bracket" in capsys.readouterr().out
+    bracket, roll, mug = load_catalogue(folder / "mine" / "meshes.yaml").meshes
+    np.testing.assert_allclose(np.ptp(bracket.vertices_m, axis=0), [0.09, 0.06, 0.092], atol=1e-6)
+    np.testing.assert_allclose(np.ptp(roll.vertices_m, axis=0), [0.08, 0.11, 0.08], atol=1e-6)
+    assert len(np.unique(roll.corner_rgb.reshape(-1, 3), axis=0)) == 2
+    assert mug.name == "mug"
+    for picture in ("meshes.png", "scenes.png"):
+        assert np.asarray(Image.open(folder / "mine" / picture)).std() > 5
+    results = results_of(folder / "runs" / "mine-smoke")
+    assert (results["steps"], results["num_eval_scenes"]) == (2, 8)
+    poses = json.loads((folder / "mine" / "exported" / "poses.json").read_text())
+    assert isinstance(poses, dict | list)
+    assert len(list((folder / "mine" / "exported").glob("*.glb"))) == 2
+
+
+def test_own_camera(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With an untrained guide, what reaches it is what the renderer draws for the fitted camera, and the printed camera is it."""
+    config = SceneConfig()
+    catalogue = load_catalogue(config.catalogue, config.classes)
+    run = folder / "runs" / "scenes3d"
+    run.mkdir(parents=True)
+    save_yaml(run / "scene.yaml", config)
+    torch.manual_seed(0)
+    folds = tuple(yaw_folds(mesh.symmetry) for mesh in catalogue.meshes)
+    sizes = GuideSizes(glimpse_px=8, yaw_bins=8, channels=8, features=12, hidden=12)
+    save_model(run / MODEL_FILE, RecurrentGuide(GuideConfig(3, folds, 64, 64, sizes=sizes)))
+    names = run_page("own_camera.md", monkeypatch)
+    camera, shot = names["camera"], names["shot"]
+    printed = yaml.safe_load(capsys.readouterr().out.split("mean difference")[0].split("cm\n")[0].rpartition("\n")[0] or "")
+    scene = load_scene_config(written(folder, printed))
+    eye, target, up = (torch.tensor([v]) for v in (scene.camera.eye_world_m, scene.camera.target_world_m, scene.camera.up_world))
+    torch.testing.assert_close(look_at(eye, target, up)[0], camera.T_camera_world, rtol=0, atol=1e-3)
+    assert scene.camera.focal_px == pytest.approx(float(camera.K_px[1, 1]), abs=0.01)
+    background = shot.scene.view.background_rgb[:, :64, :64]
+    view = type(shot.scene.view)(names["cameras"], shot.scene.view.light, background)
+    drawn = RasterRenderer(catalogue, 4).render(shot.scene.objects, view).rgb[0]
+    assert float((names["rgb"] - drawn).abs().mean()) < 4e-3
+    assert float((names["rgb"] - drawn.mean((0, 1))).abs().mean()) > 0.02
+    assert len(json.loads((folder / "mine" / "poses.json").read_text())) >= 0
+    assert (folder / "mine" / "scene.glb").exists()
+
+
+def written(folder: Path, camera: dict[str, object]) -> Path:
+    """A scene config with a printed camera."""
+    path = folder / "printed.yaml"
+    path.write_text(yaml.safe_dump(camera))
+    return path
