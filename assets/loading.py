@@ -20,6 +20,7 @@ from assets.errors import CatalogueError, MeshFileError, MeshSizeWarning
 from assets.meshes import outwards, to_mesh
 from assets.meshfiles import TexturedSurface, read_surfaces
 from assets.procedural import PROCEDURAL, procedural_mesh
+from assets.robot_files import PartAddress, parse_address, read_part
 from assets.shading import CREASE_RAD
 from assets.surfaces import Surface
 from assets.textures import pack
@@ -80,7 +81,7 @@ class SymmetryEntry:
 
 @dataclass(frozen=True)
 class MeshEntry:
-    """One mesh of a catalogue: a built-in one or a file."""
+    """One mesh of a catalogue: a built-in one, a file, or a part of a robot's file."""
 
     name: str
     """Name of the class."""
@@ -88,8 +89,12 @@ class MeshEntry:
     """Name of a built-in mesh."""
     path: str | None = None
     """Mesh file (OBJ, PLY, STL, GLB, GLTF); relative paths start at the catalogue's folder."""
+    urdf: str | None = None
+    """Link of a URDF file, FILE#LINK; relative files start at the catalogue's folder, lengths are metres."""
+    mjcf: str | None = None
+    """Body or geom of an MJCF file, FILE#NAME; likewise."""
     unit: Literal["m", "dm", "cm", "mm", "inch", "foot"] | None = None
-    """Unit of the file; mesh files do not tell, so it has to be given with ``path``."""
+    """Unit of the file; mesh files do not tell, so it has to be given with ``path``, and only there."""
     up_axis: Literal["x", "y", "z"] = "z"
     """Which of the file's axes points up."""
     scale: float = 1.0
@@ -109,13 +114,15 @@ class MeshEntry:
         """Refuse contradictions and values out of range."""
         if not self.name:
             raise FieldError("name", "a name", self.name, "every mesh needs one")
-        if (self.procedural is None) == (self.path is None):
-            both = (self.path, self.procedural)
-            raise FieldError("path", "either path or procedural", both, "give the one, leave out the other")
+        sources = (self.path, self.procedural, self.urdf, self.mjcf)
+        if sum(source is not None for source in sources) != 1:
+            raise FieldError("path", "either path or procedural, or urdf or mjcf", sources, "give the one, leave out the others")
         if self.procedural is not None and self.procedural not in PROCEDURAL:
             raise FieldError("procedural", f"one of {', '.join(PROCEDURAL)}", self.procedural, "pick a built-in mesh")
         if self.path is not None and self.unit is None:
             raise FieldError("unit", f"one of {', '.join(UNITS_M)}", None, "mesh files do not tell their unit: add it")
+        if (self.urdf or self.mjcf) is not None and self.unit is not None:
+            raise FieldError("unit", "nothing with urdf or mjcf", self.unit, "they are in metres: remove it, or use scale")
         if self.procedural is not None and self.differs_from_default():
             raise FieldError(self.differs_from_default()[0], "nothing", "a value", "with procedural, only name and scale count")
         if not self.scale > 0:
@@ -127,7 +134,7 @@ class MeshEntry:
 
     def differs_from_default(self) -> list[str]:
         """Names of the keys set that only make sense for files."""
-        shared = ("name", "procedural", "path", "scale")
+        shared = ("name", "procedural", "path", "urdf", "mjcf", "scale")
         fields = [field for field in dataclasses.fields(self) if field.name not in shared]
         return [field.name for field in fields if getattr(self, field.name) != field.default]
 
@@ -159,7 +166,7 @@ def load_catalogue(path_or_name: str | Path, names: Sequence[str] | None = None)
     Raises:
         ConfigError: the file is missing, or a key or value in it is wrong; names file and key.
         CatalogueError: an unknown catalogue or mesh name.
-        MeshFileError: a mesh file cannot be used; names the file.
+        MeshFileError: a mesh file, or a part of a robot's file, cannot be used; names the file.
     """
     path = find_catalogue(path_or_name)
     entries = {entry.name: entry for entry in load_dataclass(CatalogueFile, path).meshes}
@@ -190,15 +197,29 @@ def load_entry(entry: MeshEntry, catalogue_path: Path) -> Mesh:
     """
     if entry.procedural is not None:
         return _scaled(procedural_mesh(entry.procedural), entry.name, entry.scale)
-    assert entry.path is not None
-    assert entry.unit is not None
-    path = catalogue_path.parent / entry.path
-    pieces = read_surfaces(path)
+    path, pieces = _read_pieces(entry, catalogue_path.parent)
     T_object_file = _file_to_object(np.concatenate([piece.vertices for piece in pieces]), entry)
     surface = outwards(_join_pieces(pieces, T_object_file, entry, path))
-    _check_size(surface, entry.unit, path)
+    _check_size(surface, entry.unit or "m", path)
     symmetry = _symmetry(entry.symmetry, T_object_file)
     return to_mesh(entry.name, surface, symmetry, CREASE_RAD if entry.shading == "smooth" else 0.0)
+
+
+def _read_pieces(entry: MeshEntry, folder: Path) -> tuple[Path, list[TexturedSurface]]:
+    """The file of an entry, and its surfaces in the file's unit and axes."""
+    if entry.path is not None:
+        return folder / entry.path, read_surfaces(folder / entry.path)
+    if entry.urdf is not None:
+        address = parse_address(entry.urdf, folder)
+        return _named(address), read_part("urdf", address)
+    assert entry.mjcf is not None
+    address = parse_address(entry.mjcf, folder)
+    return _named(address), read_part("mjcf", address)
+
+
+def _named(address: PartAddress) -> Path:
+    """What messages call a part."""
+    return address.path.with_name(f"{address.path.name}#{address.part}")
 
 
 def _scaled(mesh: Mesh, name: str, scale: float) -> Mesh:
@@ -212,9 +233,8 @@ def _scaled(mesh: Mesh, name: str, scale: float) -> Mesh:
 
 def _file_to_object(vertices: Float[np.ndarray, "v 3"], entry: MeshEntry) -> Float[np.ndarray, "4 4"]:
     """The similarity from the file's unit and axes to metres, z up."""
-    assert entry.unit is not None
     transform = np.eye(4)
-    transform[:3, :3] = UNITS_M[entry.unit] * entry.scale * _UP[entry.up_axis]
+    transform[:3, :3] = UNITS_M[entry.unit or "m"] * entry.scale * _UP[entry.up_axis]
     if entry.recentre:
         moved = vertices @ transform[:3, :3].T
         low, high = moved.min(0), moved.max(0)

@@ -216,10 +216,12 @@ class SceneConfig:
 def load_scene_config(path: str | Path) -> SceneConfig:
     """Read a scene config; a catalogue given as a path is taken relative to the config's folder.
 
+    The path comes back absolute: saved with a run, elsewhere, the config still means the same file.
+
     Raises:
         ConfigError: naming the file, the dotted key, what was expected, what was received and the remedy.
     """
     config = load_dataclass(SceneConfig, path)
     if not config.catalogue.endswith((".yaml", ".yml")):
         return config
-    return dataclasses.replace(config, catalogue=str(Path(path).parent / config.catalogue))
+    return dataclasses.replace(config, catalogue=str(Path(path).parent.absolute() / config.catalogue))

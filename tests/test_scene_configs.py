@@ -84,3 +84,12 @@ def test_config_errors_name_the_key(tmp_path: Path, text: str, message: str) -> 
 def test_a_catalogue_path_is_relative_to_the_config(tmp_path: Path) -> None:
     (tmp_path / "scene.yaml").write_text("catalogue: mine/things.yaml")
     assert load_scene_config(tmp_path / "scene.yaml").catalogue == str(tmp_path / "mine/things.yaml")
+
+
+def test_a_config_saved_elsewhere_means_the_same_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given by a relative path, as on a command line."""
+    (tmp_path / "scene.yaml").write_text("catalogue: things.yaml")
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    save_yaml("run/scene.yaml", load_scene_config("scene.yaml"))
+    assert load_scene_config("run/scene.yaml").catalogue == str(tmp_path / "things.yaml")
