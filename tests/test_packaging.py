@@ -76,7 +76,7 @@ def test_third_party_imports_are_declared() -> None:
     extras = [line for lines in project()["optional-dependencies"].values() for line in lines]
     declared = {re.split(r"[<>=\[]", line)[0].lower() for line in [*project()["dependencies"], *extras]}
     known = {"yaml": "pyyaml", "PIL": "pillow", "pytorch3d": "easypytorch3d", "warp": "warp-lang", "sklearn": "scikit-learn"}
-    brought = {"drjit": "mitsuba", "OpenGL": "mujoco"}
+    brought = {"drjit": "mitsuba", "OpenGL": "mujoco", "lxml": "yourdfpy"}
     used = {name for package in PACKAGES for path in (ROOT / package).rglob("*.py") for name in imports(path)}
     third_party = used - set(sys.stdlib_module_names) - set(PACKAGES)
     assert {brought.get(name, known.get(name, name)) for name in third_party} <= declared
