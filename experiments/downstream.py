@@ -24,8 +24,8 @@ from setup_pairs import PairSet, fit_latents, fit_pixels, held_out_pairs, labell
 from tqdm import tqdm
 
 from inverse_graphics.checkpoints import MODEL_FILE
-from inverse_graphics.config import load_dataclass, save_yaml
-from inverse_graphics.downstream.fitting import FitConfig, check_labels
+from inverse_graphics.config import FieldError, load_dataclass, save_yaml
+from inverse_graphics.downstream.fitting import HELD_OUT, FitConfig
 from inverse_graphics.downstream.readers import READERS, Reader
 from inverse_graphics.downstream.tasks import TASKS, Task
 from inverse_graphics.files import read_json, write_json, write_text
@@ -66,6 +66,14 @@ class DownstreamConfig:
     """Of those images."""
     weights: str = ""
     """Fingerprint of the sprite model's weights; filled in by the run."""
+
+    def __post_init__(self) -> None:
+        if not self.labels or min(self.labels) < HELD_OUT:
+            raise FieldError("labels", f"numbers of at least {HELD_OUT}, a tenth of which is held out", self.labels, "give more")
+        if not self.seeds or min(self.seeds) < 0 or self.test_seed < 0:
+            raise FieldError("seeds", "at least one, and none below 0, as test_seed", self.seeds, "use for example 0 1 2")
+        if self.num_test_images < 1:
+            raise FieldError("num_test_images", "at least 1", self.num_test_images, "raise it")
 
 
 @dataclass(frozen=True)
@@ -108,17 +116,13 @@ def resolve(arguments: Arguments, digits: DigitSets) -> DownstreamConfig:
             raise ValueError(
                 f"--data-root: expected the run's own digits, {sprites.data}, got {digits.source}; name their folder"
             )
-    config = dataclasses.replace(
+    return dataclasses.replace(
         config,
         sprites=sprites,
         labels=tuple(sorted(set(arguments.labels or config.labels))),
-        seeds=arguments.seeds or config.seeds,
-        num_test_images=arguments.num_test_images or config.num_test_images,
+        seeds=tuple(dict.fromkeys(arguments.seeds or config.seeds)),
+        num_test_images=config.num_test_images if arguments.num_test_images is None else arguments.num_test_images,
     )
-    if config.num_test_images < 1 or min(config.seeds) < 0:
-        raise ValueError("--num-test-images: expected at least 1, --seeds: at least 0; change them")
-    check_labels(config.labels[0])
-    return config
 
 
 def frozen_model(arguments: Arguments, config: DownstreamConfig, digits: DigitSets) -> tuple[SpriteModel, DownstreamConfig]:

@@ -68,6 +68,8 @@ class EstimatorsConfig:
         for name in ("draws", "check_every"):
             if getattr(self, name) < (2 if name == "draws" else 1):
                 raise FieldError(name, "at least 2 (draws) or 1", getattr(self, name), "raise it")
+        if not self.seeds or min(self.seeds) < 0 or not self.estimators:
+            raise FieldError("seeds", "at least one, none below 0, as of estimators", self.seeds, "use for example 0 1 2")
         if not self.spread_steps or min(self.spread_steps) < 0 or max(self.spread_steps) > self.sprites.training.steps:
             raise FieldError("spread_steps", "numbers from 0 to training.steps", self.spread_steps, "name such steps")
 
@@ -100,7 +102,7 @@ def resolve(arguments: Arguments, digits: DigitSets) -> EstimatorsConfig:
     """
     config = load_dataclass(EstimatorsConfig, arguments.config or PRESETS / f"estimators_{arguments.preset}.yaml")
     sprites = dataclasses.replace(config.sprites, data=digits.source)
-    config = dataclasses.replace(config, sprites=sprites, seeds=arguments.seeds or config.seeds)
+    config = dataclasses.replace(config, sprites=sprites, seeds=tuple(dict.fromkeys(arguments.seeds or config.seeds)))
     if (arguments.out / CONFIG_FILE).is_file():
         before = load_dataclass(EstimatorsConfig, arguments.out / CONFIG_FILE)
         if dataclasses.replace(before, seeds=config.seeds) != config:

@@ -97,9 +97,11 @@ def fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: Fi
 
     Raises:
         ValueError: too few labels for a held-out tenth.
+        FloatingPointError: the loss was never finite.
     """
     check_labels(len(targets))
-    with torch.random.fork_rng():  # dropout draws from the global generator
+    own = [targets.device] if targets.device.type == "cuda" else []
+    with torch.random.fork_rng(own):  # dropout draws from the global generator
         torch.manual_seed(seed)
         return _fit(reader, answer, targets, config, torch.Generator(targets.device).manual_seed(seed))
 
