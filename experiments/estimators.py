@@ -65,11 +65,13 @@ class EstimatorsConfig:
     """Steps between two looks at held-out images."""
 
     def __post_init__(self) -> None:
-        for name in ("draws", "check_every"):
-            if getattr(self, name) < (2 if name == "draws" else 1):
-                raise FieldError(name, "at least 2 (draws) or 1", getattr(self, name), "raise it")
-        if not self.seeds or min(self.seeds) < 0 or not self.estimators:
-            raise FieldError("seeds", "at least one, none below 0, as of estimators", self.seeds, "use for example 0 1 2")
+        for name, least in (("draws", 2), ("baseline_steps", 0), ("check_every", 1)):
+            if getattr(self, name) < least:
+                raise FieldError(name, f"at least {least}", getattr(self, name), "raise it")
+        if not self.estimators:
+            raise FieldError("estimators", "at least one", self.estimators, "use for example exact and nvil")
+        if not self.seeds or min(self.seeds) < 0:
+            raise FieldError("seeds", "at least one, none below 0", self.seeds, "use for example 0 1 2")
         if not self.spread_steps or min(self.spread_steps) < 0 or max(self.spread_steps) > self.sprites.training.steps:
             raise FieldError("spread_steps", "numbers from 0 to training.steps", self.spread_steps, "name such steps")
 
