@@ -138,7 +138,7 @@ def accuracy_figure(scores: Sequence[Score]) -> Figure:
                 panel.plot(counts, [x.mean() for x in found], color=color, marker="o", markersize=4.5, label=name)
                 low, high = [x.min() for x in found], [x.max() for x in found]
                 panel.fill_between(counts, low, high, color=color, alpha=0.2, linewidth=0)
-            panel.axhline(GOALS[task], color=MUTED, linewidth=0.9, linestyle="--", label=f"target {100 * GOALS[task]:.0f} %")
+            panel.axhline(GOALS[task], color=MUTED, linewidth=0.9, linestyle="--", label="target")
             panel.axhline(CHANCE[task], color=MUTED, linewidth=0.9, linestyle=":", label="most frequent answer")
             panel.set_xscale("log")
             panel.set(ylim=(0, 1.03), xlabel="labelled images", title=title)
