@@ -1,0 +1,140 @@
+"""Fitting a reader to labelled images: Adam, and the weights that were best on a held-out tenth of the labels."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from inverse_graphics.config import FieldError
+from inverse_graphics.downstream.variation import Variation
+
+HELD_OUT = 10
+"""Every tenth labelled image decides when a reader was best; it counts as a label."""
+CHECKS = 30
+"""How often that is looked at."""
+
+Answer = Callable[[Int[Tensor, "b"], torch.Generator | None], Float[Tensor, "b answers"]]
+"""Log probabilities of the answers for the images of some numbers; with a generator varied at random, for training."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long and how fast a reader is trained."""
+
+    epochs: float = 12.0
+    """Times every labelled image is seen ..."""
+    least_steps: int = 800
+    """... but at least so many steps ..."""
+    most_steps: int = 4000
+    """... and at most so many."""
+    batch_size: int = 64
+    """Images a step."""
+    learning_rate: float = 1e-3
+    """Adam's rate at first; it falls to 0 along a cosine."""
+    weight_decay: float = 1e-3
+    """Share of the weights, times the rate, that is lost each step."""
+    hidden: int = 128
+    """Units of the reader before its answer."""
+    dropout: float = 0.3
+    """Share of the units dropped in training."""
+    variation: Variation = Variation()
+    """What is done to training pictures: sprites of the latents, or whole images."""
+
+    def __post_init__(self) -> None:
+        for name in ("least_steps", "most_steps", "batch_size", "hidden"):
+            if getattr(self, name) < 1:
+                raise FieldError(name, "at least 1", getattr(self, name), "raise it")
+        for name in ("epochs", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise FieldError(name, "a positive number", getattr(self, name), "raise it")
+        if not self.weight_decay >= 0:
+            raise FieldError("weight_decay", "a number >= 0", self.weight_decay, "0 is none")
+        if not 0 <= self.dropout < 1:
+            raise FieldError("dropout", "a share below 1", self.dropout, "0 is none")
+
+    def steps(self, labels: int) -> int:
+        """Gradient steps for a number of labelled images."""
+        return min(self.most_steps, max(self.least_steps, math.ceil(self.epochs * labels / self.batch_size)))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of it."""
+
+    held_out_loss: float
+    """Mean negative log probability of the right answers of the held-out tenth, in nats, where it was smallest."""
+    best_step: int
+    """When that was."""
+    steps: int
+    """How many there were."""
+    seconds: float
+    """Wall time."""
+
+
+def check_labels(count: int) -> None:
+    """ValueError where there are too few labels for a held-out tenth."""
+    if count < HELD_OUT:
+        raise ValueError(f"labels: expected at least {HELD_OUT}, a tenth of which is held out, received {count}; give more")
+
+
+def fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: FitConfig, seed: int) -> Fit:
+    """Train a reader, and leave it with its best weights.
+
+    Args:
+        reader: what ``answer`` asks; updated in place.
+        answer: see there.
+        targets: right answers of the images 0..n-1, which are the labels; every tenth is held out.
+        config: how.
+        seed: of batches and variations.
+
+    Raises:
+        ValueError: too few labels for a held-out tenth.
+        FloatingPointError: the loss was never finite.
+    """
+    check_labels(len(targets))
+    own = [targets.device] if targets.device.type == "cuda" else []
+    with torch.random.fork_rng(own):  # dropout draws from the global generator
+        torch.manual_seed(seed)
+        return _fit(reader, answer, targets, config, torch.Generator(targets.device).manual_seed(seed))
+
+
+def _fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: FitConfig, generator: torch.Generator) -> Fit:
+    """See ``fit``."""
+    started = time.perf_counter()
+    rows = torch.arange(len(targets), device=targets.device)
+    held, used = rows[::HELD_OUT], rows[rows % HELD_OUT != 0]
+    optimizer = torch.optim.AdamW(reader.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    steps = config.steps(len(targets))
+    best, best_loss, best_step = copy.deepcopy(reader.state_dict()), math.inf, 0
+    for step in range(1, steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+        batch = used[torch.randint(len(used), (config.batch_size,), generator=generator, device=used.device)]
+        reader.train()
+        loss = F.nll_loss(answer(batch, generator), targets[batch])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % max(1, steps // CHECKS) == 0 or step == steps:
+            value = float(F.nll_loss(answer_all(reader, answer, held), targets[held]))
+            if value < best_loss:
+                best, best_loss, best_step = copy.deepcopy(reader.state_dict()), value, step
+    reader.load_state_dict(best)
+    if not math.isfinite(best_loss):
+        raise FloatingPointError("the loss of the held-out labels was never finite; lower the learning rate")
+    return Fit(best_loss, best_step, steps, time.perf_counter() - started)
+
+
+def answer_all(reader: nn.Module, answer: Answer, rows: Int[Tensor, "n"], chunk: int = 500) -> Float[Tensor, "n answers"]:
+    """Answers for many images, nothing varied or dropped."""
+    reader.eval()
+    with torch.no_grad():
+        return torch.cat([answer(part, None) for part in rows.split(chunk)])
