@@ -45,6 +45,7 @@ def run_line(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         if words[0] == "-m":
             patch.setattr(sys, "argv", words[1:])
+            patch.delitem(sys.modules, f"{words[1]}.__main__", raising=False)  # another test may have imported it
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             folder, name = Path(words[0]).parts

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from script_runs import check_self_contained, results_of, run_script
+from script_runs import EXPERIMENTS, check_self_contained, results_of, run_script
 
 from inverse_graphics.config import load_yaml
 from inverse_graphics.runs import Journal
@@ -134,3 +134,13 @@ def test_digits_that_are_cut_off_are_named(tiny: Path, tmp_path: Path, monkeypat
     assert start(monkeypatch, "--config", tiny, "--data-root", root, "--out", tmp_path / "run") == 2
     assert "t10k-images-idx3-ubyte.gz" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_model_that_comes_with_the_project_counts_digits_it_was_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = EXPERIMENTS / "pretrained" / "multi_mnist_dair_012"
+    options = ("--evaluate", run, "--num-eval-images", 200, "--out", tmp_path / "judged")
+    assert start(monkeypatch, *options) == 0
+    results = results_of(tmp_path / "judged")
+    assert results["count_accuracy"] > 0.98 and results["num_eval_images"] == 200
