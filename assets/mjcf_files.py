@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from assets.errors import CatalogueError, MeshColourWarning, MeshFileError
 from assets.meshfiles import TexturedSurface
-from assets.robot_files import Parts, ball, box, capsule, cylinder, moved, painted
+from assets.robot_shapes import Parts, ball, box, capsule, cylinder, moved, painted
 
 INSTALL_COMMAND = 'pip install "mujoco>=4,<5"'
 SHOWN_GROUPS = (0, 1, 2)

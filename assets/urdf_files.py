@@ -13,7 +13,7 @@ from jaxtyping import Float
 from assets.colours import NEUTRAL_RGB, srgb_to_linear
 from assets.errors import CatalogueError, MeshFileError
 from assets.meshfiles import TexturedSurface, read_surfaces
-from assets.robot_files import Parts, ball, box, cylinder, moved, painted
+from assets.robot_shapes import Parts, ball, box, cylinder, moved, painted
 
 INSTALL_COMMAND = 'pip install "yourdfpy>=0.0.58,<0.1"'
 NEUTRAL_SRGB = np.asarray([188, 188, 188]) / 255
