@@ -57,7 +57,9 @@ class BopInputs:
     split: Split
     """The part."""
     images: tuple[ImageKey, ...]
-    """Images to look at."""
+    """Images to look at, for either task."""
+    detection_images: tuple[ImageKey, ...]
+    """Those of them that the 2024 task lists."""
     known_images: frozenset[ImageKey]
     """All images of the part."""
     targets: tuple[Target, ...]
@@ -111,8 +113,8 @@ def load_inputs(
     split = open_split(dataset, split_name)
     truths = read_truths(split)
     known = frozenset(read_image_keys(split))
-    images, targets = _tasks(split, truths, targets_file)
-    images = order_images([*images, *(ImageKey(target.scene_id, target.im_id) for target in targets)])
+    listed, targets = _tasks(split, truths, targets_file)
+    images = order_images([*listed, *(ImageKey(target.scene_id, target.im_id) for target in targets)])
     strangers = [key for key in images if key not in known]
     if strangers:
         key, where = strangers[0], targets_file or "targets"
@@ -128,6 +130,7 @@ def load_inputs(
     return BopInputs(
         split=split,
         images=images,
+        detection_images=tuple(key for key in listed if key in chosen),
         known_images=known,
         targets=tuple(target for target in targets if ImageKey(target.scene_id, target.im_id) in chosen),
         truths=select(truths, np.array(rows, bool)),

@@ -116,7 +116,7 @@ def judge(arguments: Arguments, inputs: BopInputs) -> tuple[list[PoseSide], list
     source = vsd_source(inputs, arguments.delta_mm) if arguments.vsd else None
     sides = []
     for label, estimates in tables:
-        judged = (estimates, inputs.truths, inputs.models, inputs.camera_of, inputs.targets, inputs.images)
+        judged = (estimates, inputs.truths, inputs.models, inputs.camera_of, inputs.targets, inputs.detection_images)
         sides.append(PoseSide(label, estimates, evaluate(*judged, source, count_absent=arguments.count_absent)))
         absent = sides[-1].evaluation.num_estimates_absent
         if absent and not arguments.count_absent:

@@ -277,6 +277,17 @@ def test_targets_come_from_the_truths_where_there_is_no_file(dataset: Path, tmp_
     assert read_targets_2024(open_split(other, "test")) == keys
 
 
+def test_images_come_from_the_targets_where_they_have_no_list(dataset: Path, tmp_path: Path) -> None:
+    """Data sets from before 2024 name the images that methods look at beside the counts."""
+    other = copy_of(dataset, tmp_path)
+    (other / "test_targets_bop24.json").unlink()
+    path = other / "test_targets_bop19.json"
+    last = json.loads(path.read_text())[-1]
+    path.write_text(json.dumps([last]))
+    assert read_targets_2024(open_split(other, "test")) == (ImageKey(last["scene_id"], last["im_id"]),)
+    assert len(read_image_keys(open_split(other, "test"))) > 1
+
+
 def test_targets_count_what_shows_a_tenth_of_itself() -> None:
     ids = np.array([[1, 0, 5], [1, 0, 5], [1, 0, 5], [1, 0, 6], [1, 2, 5], [2, 0, 6]])
     visible = np.array([0.1, 0.09, 0.8, 0.05, 1.0, 0.5])

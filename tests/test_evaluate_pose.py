@@ -123,6 +123,21 @@ def test_objects_of_one_class_are_judged_together(dataset: Path, tmp_path: Path,
     assert (cup["num_targets"], cup["ar_mssd"], cup["re_median_deg"]) == (mug["num_targets"], 0.0, None)
 
 
+def test_each_task_has_its_own_images(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missed in images that only one task lists does not count in the other."""
+    other, truths = copy_of(dataset, tmp_path), truths_of(dataset)
+    here = (truths.scene_id == truths.scene_id[0]) & (truths.im_id == truths.im_id[0])
+    listed = [{"scene_id": int(truths.scene_id[0]), "im_id": int(truths.im_id[0])}]
+    (other / "test_targets_bop24.json").write_text(json.dumps(listed))
+    file = write(tmp_path, "one", shifted(select(truths, here)))
+    assert evaluate(monkeypatch, other, tmp_path / "out", "--results", file, "--no-vsd", QUICK) == 0
+    results = results_of(tmp_path / "out")
+    asked = sum(target["inst_count"] for target in targets_in(dataset))
+    found = int((here & (truths.visib_fract >= 0.1)).sum())
+    assert results["map_2024"] == 1.0 and results["num_images"] == IMAGES
+    assert results["ar_mssd"] == pytest.approx(found / asked) and found < asked
+
+
 def test_parts_of_the_targets(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truths, targets = truths_of(dataset), targets_in(dataset)
     file = write(tmp_path, "exact", shifted(truths))

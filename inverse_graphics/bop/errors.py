@@ -4,7 +4,8 @@ Poses are ``T_camera_object_mm`` [n 4 4], one pair a row.  Every vertex of ``mod
 agreement with bop_toolkit:
 
 - A symmetry S is applied to the truth: T_gt S.
-- Rotations are taken as given, also where a file has rounded them; ``re`` clamps the cosine's range by itself, through atan2.
+- Rotations are taken as given, also where a file has rounded them.  ``re`` goes through atan2 and stays by the nearest rotations;
+  bop_toolkit's arc cosine is off by up to some hundredths of a degree next to 0 and 180 where digits are rounded.
 - bop_toolkit gives MSSD and ADD as infinite where the origins are a diameter or more apart, to save time; here they are what they
   are.  Both are above every threshold.
 - A vertex at or behind the camera's plane has no projection: MSPD and proj are infinite if the estimate or the truth has one.

@@ -42,18 +42,21 @@ def read_targets_2019(split: Split) -> tuple[Target, ...]:
 
 
 def read_targets_2024(split: Split) -> tuple[ImageKey, ...]:
-    """The images to look at: of the data set's file, or all there are where there is none.
+    """The images to look at: of the data set's file, else those of its targets with counts, else all there are.
 
     Raises:
         BopError: the file, or a scene, has an error.
     """
     path = targets_2024_path(split.dataset, split.name)
-    if not path.is_file():
-        return read_image_keys(split)
-    found = Findings()
-    keys = parse_targets_2024(path, found)
-    found.refuse()
-    return keys
+    if path.is_file():
+        found = Findings()
+        keys = parse_targets_2024(path, found)
+        found.refuse()
+        return keys
+    # older data sets list a part of their images there, and methods estimate poses in no others
+    if targets_2019_path(split.dataset, split.name).is_file():
+        return tuple(dict.fromkeys(ImageKey(target.scene_id, target.im_id) for target in read_targets_2019(split)))
+    return read_image_keys(split)
 
 
 def targets_of(truths: Truths) -> tuple[Target, ...]:
