@@ -122,7 +122,7 @@ def sleep_terms(
     explained: list[Tensor] = []
     chosen: list[Tensor] = []
     for step in range(guide.config.max_objects):
-        left = guide.with_left(features, painter, _explained(seen_truth, chosen))
+        left = guide.with_left(features, painter, _explained(seen_truth, chosen)) if guide.config.feedback else features
         attention, seen = guide.attend(left, state, told, explained)
         is_present = step < count
         reached = (step <= count).to(xy.dtype)

@@ -293,7 +293,7 @@ class RecurrentGuide(nn.Module):
         explained: list[Tensor] = []
         steps: list[Posterior] = []
         for _ in range(self.config.max_objects):
-            features = self.with_left(image, painter, self._found(image, steps))
+            features = self.with_left(image, painter, self._found(image, steps)) if self.config.feedback else image
             found = self._find(features, state, told, explained, generator, draw, looks, explore)
             found_xy = [step.xy_m for step in steps]
             for _ in range(AGAIN if apart_m > 0 and steps else 0):

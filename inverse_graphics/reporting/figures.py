@@ -17,7 +17,7 @@ from inverse_graphics.reporting.style import GRID, INK, MUTED, PALETTE, figure_s
 _BLUES = LinearSegmentedColormap.from_list("house blues", ["#FFFFFF", "#CFE3F2", "#6FB1DC", "#0072B2", "#003F66"])
 _LOG_SPAN = 30.0
 """Positive curves whose largest value exceeds the smallest by this factor get a logarithmic axis."""
-_VISIBILITY_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.95, 1.0)
+VISIBILITY_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Bins of the visible fraction: the last holds what nothing or almost nothing hides."""
 
 _FEWEST = 5
@@ -134,7 +134,7 @@ def error_against_visibility(evaluation: Evaluation) -> Figure:
     Whiskers of the shares are 95 % Wilson intervals; bands of the errors are quartiles.  Bins without objects are left out, and
     for the errors those with fewer than five.
     """
-    edges = np.asarray(_VISIBILITY_EDGES)
+    edges = np.asarray(VISIBILITY_EDGES)
     bins = np.clip(np.searchsorted(edges, evaluation.visible_fraction, side="right") - 1, 0, len(edges) - 2)
     bins[np.isnan(evaluation.visible_fraction)] = -1
     numbers = np.bincount(bins[bins >= 0], minlength=len(edges) - 1)

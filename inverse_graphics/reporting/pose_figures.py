@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from inverse_graphics.bop.comparison import Difference
+from inverse_graphics.reporting.figures import VISIBILITY_EDGES
 from inverse_graphics.reporting.pose_rows import PoseSide, target_recall
 from inverse_graphics.reporting.style import GRID, INK, MUTED, PALETTE, WRONG, figure_style, new_figure, note_empty
 
-VISIBILITY_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Bins of the visible share: the last holds what nothing or almost nothing hides."""
 DISTANCE_BINS = 6
 """Bins of the distance, of about equal numbers of targets."""
 FEWEST = 5

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inverse_graphics.compositing import add_prefixes
 from inverse_graphics.config import FieldError
+from inverse_graphics.sprites.explaining import Explainer, SpritePosterior
 from inverse_graphics.sprites.latents import Gaussian
-from inverse_graphics.sprites.steps import Before, Differencing, Place, Remembering, Variant
+from inverse_graphics.sprites.steps import Variant
 from inverse_graphics.sprites.windows import read_windows, write_windows
 
 
@@ -82,28 +81,6 @@ class SpriteConfig:
         return self.sizes.object_spread * self.where_mean[0], 1.0, 1.0
 
 
-@dataclass(frozen=True)
-class SpritePosterior:
-    """q(count, where, what | image), step by step, with the draws (or means) that the steps were conditioned on."""
-
-    presence_logits: Float[Tensor, "b n"]
-    """Logit that there is an object i + 1, given that there are i."""
-    where: Gaussian
-    """[b n 3] windows."""
-    what: Gaussian
-    """[b n z] appearances."""
-    drawn_where: Float[Tensor, "b n 3"]
-    """Windows drawn by reparameterisation (or their means)."""
-    drawn_what: Float[Tensor, "b n z"]
-    """Appearances drawn by reparameterisation (or their means)."""
-    layers: Float[Tensor, "b n h w"]
-    """Each step's sprite alone on an empty canvas."""
-
-    def canvases(self) -> Float[Tensor, "b n_plus_1 h w"]:
-        """Images of the first 0, 1, ..., n steps."""
-        return add_prefixes(self.layers)
-
-
 class SpriteDecoder(nn.Module):
     """What an appearance looks like, and the layer it makes: the renderer of the 2-D case."""
 
@@ -125,19 +102,13 @@ class SpriteDecoder(nn.Module):
         return write_windows(self.sprites(what)[:, None], where, self.canvas_px, self.canvas_px)[:, 0]
 
 
-class SpriteModel(nn.Module):
+class SpriteModel(Explainer[SpriteConfig]):
     """Attend, read, draw, subtract, N times."""
 
     def __init__(self, config: SpriteConfig) -> None:
         """Build the networks."""
-        super().__init__()
-        self.config = config
-        canvas, sizes = config.canvas_px, config.sizes
-        self.steps: nn.Module
-        if config.variant == "air":
-            self.steps = Remembering(canvas * canvas, 3 + sizes.what, sizes.hidden, config.where_mean)
-        else:
-            self.steps = Differencing(canvas, canvas, sizes.channels, config.where_mean, sizes.shift)
+        super().__init__(config)
+        sizes = config.sizes
         self.encoder = nn.Sequential(
             nn.Linear(sizes.window_px**2, sizes.sprite_hidden), nn.ReLU(), nn.Linear(sizes.sprite_hidden, 2 * sizes.what)
         )
@@ -161,42 +132,17 @@ class SpriteModel(nn.Module):
         Raises:
             ValueError: images of another size than the config's.
         """
-        size = self.config.canvas_px
-        if image.dim() != 3 or image.shape[1:] != (size, size):
-            raise ValueError(
-                f"SpriteModel: expected images [b {size} {size}], received {tuple(image.shape)}; resize them, or build the model "
-                f"with canvas_px={image.shape[-1]}"
-            )
-        state: Any = self.steps.start(image)  # type: ignore[operator]
-        canvas = torch.zeros_like(image)
-        found = image.new_zeros(len(image), 3 + self.config.sizes.what)
-        steps: list[tuple[Place, Gaussian, Tensor, Tensor, Tensor]] = []
-        for _ in range(max_objects or self.config.max_objects):
-            place, state = self.steps(state, Before(image, canvas, found))
-            where = place.where.draw(generator) if draw else place.where.mean
-            what = self.read(image if self.config.variant == "air" else image - canvas, where)
-            drawn = what.draw(generator) if draw else what.mean
-            layer = self.decoder(drawn, where)
-            steps.append((place, what, where, drawn, layer))
-            canvas = canvas + layer.detach()
-            found = torch.cat([where, drawn], 1)
-        places, whats, wheres, drawns, layers = zip(*steps, strict=True)
-        limit = self.config.sizes.presence_limit
-        presence = torch.stack([place.presence_logit for place in places], 1)
-        return SpritePosterior(
-            presence_logits=limit * torch.tanh(presence / limit),
-            where=_stack([place.where for place in places]),
-            what=_stack(whats),
-            drawn_where=torch.stack(wheres, 1),
-            drawn_what=torch.stack(drawns, 1),
-            layers=torch.stack(layers, 1),
+        is_dair = self.config.variant == "dair"
+        return self.explain(
+            image,
+            max_objects or self.config.max_objects,
+            generator,
+            draw,
+            read=lambda canvas, where: self.read(image - canvas if is_dair else image, where),
+            decode=self.decoder,
         )
 
     def read(self, image: Float[Tensor, "b h w"], where: Float[Tensor, "b 3"]) -> Gaussian:
         """What is seen in windows."""
         crop = read_windows(image[:, None], where, self.config.sizes.window_px)
         return Gaussian.of(self.encoder(crop.flatten(1)))
-
-
-def _stack(steps: Any) -> Gaussian:
-    return Gaussian(torch.stack([x.mean for x in steps], 1), torch.stack([x.std for x in steps], 1))

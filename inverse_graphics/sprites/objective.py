@@ -13,8 +13,9 @@ from torch import Tensor
 from inverse_graphics.bound import BoundTerms, gaussian_constant
 from inverse_graphics.compositing import add_prefixes
 from inverse_graphics.guides.posterior import count_log_probabilities
+from inverse_graphics.sprites.explaining import SpritePosterior
 from inverse_graphics.sprites.latents import Gaussian
-from inverse_graphics.sprites.model import SpriteModel, SpritePosterior
+from inverse_graphics.sprites.model import SpriteModel
 
 Likelihood = Literal["gaussian", "bernoulli", "ink"]
 DARKEST = 1e-3

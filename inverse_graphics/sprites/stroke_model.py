@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inverse_graphics.sprites.explaining import Explainer, SpritePosterior
 from inverse_graphics.sprites.latents import Gaussian
-from inverse_graphics.sprites.model import SpritePosterior
-from inverse_graphics.sprites.steps import Before, Differencing, Place, Remembering
 from inverse_graphics.sprites.strokes import StrokeConfig, StrokeDecoder, ink_of
 from inverse_graphics.sprites.windows import read_windows
 
@@ -45,19 +42,13 @@ class GlimpseReader(nn.Module):
         return self.out(self.told(torch.cat([self.seen(crop), proposed], 1)))
 
 
-class StrokeModel(nn.Module):
+class StrokeModel(Explainer[StrokeConfig]):
     """Attend, read, draw, subtract, N times; layers are densities of ink."""
 
     def __init__(self, config: StrokeConfig) -> None:
         """Build the networks."""
-        super().__init__()
-        self.config = config
-        canvas, sizes = config.canvas_px, config.sizes
-        self.steps: nn.Module
-        if config.variant == "air":
-            self.steps = Remembering(canvas * canvas, 3 + sizes.what, sizes.hidden, config.where_mean)
-        else:
-            self.steps = Differencing(canvas, canvas, sizes.channels, config.where_mean, sizes.shift)
+        super().__init__(config)
+        sizes = config.sizes
         self.readers = nn.ModuleList(
             GlimpseReader(sizes.window_px, sizes.channels, sizes.hidden, sizes.what) for _ in range(sizes.looks)
         )
@@ -77,36 +68,14 @@ class StrokeModel(nn.Module):
         Raises:
             ValueError: images of another size than the config's.
         """
-        size = self.config.canvas_px
-        if image.dim() != 3 or image.shape[1:] != (size, size):
-            raise ValueError(
-                f"StrokeModel: expected images [b {size} {size}], received {tuple(image.shape)}; resize them, or build the model "
-                f"with canvas_px={image.shape[-1]}"
-            )
-        state: Any = self.steps.start(image)  # type: ignore[operator]
-        density = torch.zeros_like(image)
-        found = image.new_zeros(len(image), 3 + self.config.sizes.what)
-        steps: list[tuple[Place, Gaussian, Tensor, Tensor, Tensor]] = []
-        for _ in range(self.config.max_objects):
-            canvas = ink_of(density)
-            place, state = self.steps(state, Before(image, canvas, found))
-            where = place.where.draw(generator) if draw else place.where.mean
-            what = self.read(image, canvas, where, blur_px)
-            drawn = what.draw(generator) if draw else what.mean
-            layer = self.decoder(drawn, where, blur_px)
-            steps.append((place, what, where, drawn, layer))
-            density = density + layer.detach()
-            found = torch.cat([where, drawn], 1)
-        places, whats, wheres, drawns, layers = zip(*steps, strict=True)
-        limit = self.config.sizes.presence_limit
-        presence = torch.stack([place.presence_logit for place in places], 1)
-        return SpritePosterior(
-            presence_logits=limit * torch.tanh(presence / limit),
-            where=_stack([place.where for place in places]),
-            what=_stack(whats),
-            drawn_where=torch.stack(wheres, 1),
-            drawn_what=torch.stack(drawns, 1),
-            layers=torch.stack(layers, 1),
+        return self.explain(
+            image,
+            self.config.max_objects,
+            generator,
+            draw,
+            read=lambda canvas, where: self.read(image, canvas, where, blur_px),
+            decode=lambda what, where: self.decoder(what, where, blur_px),
+            shown=ink_of,
         )
 
     def read(
@@ -125,7 +94,3 @@ class StrokeModel(nn.Module):
             change, raw = reader(torch.cat([seen, own], 1), mean).chunk(2, -1)
             mean = mean + change
         return Gaussian.of(torch.cat([mean, raw], -1))
-
-
-def _stack(steps: Any) -> Gaussian:
-    return Gaussian(torch.stack([x.mean for x in steps], 1), torch.stack([x.std for x in steps], 1))
