@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt64
 from torch import Tensor
 
-from inverse_graphics.compiled import drop_stale_kernels
 from inverse_graphics.types import Catalogue, Objects, Scene, View
 from scenes.config import SceneConfig
 from scenes.footprints import footprints
+from scenes.numbering import check_seed, counters, refresh_kernels
 from scenes.placement_kernels import OBJECT_TRIES, SCENE_TRIES, place_scenes
 from scenes.views import nominal_view, sample_views
 
@@ -83,7 +82,7 @@ class ScenePrior:
                 f"classes: expected names of the catalogue ({', '.join(catalogue.names)}), received {', '.join(unknown)}; "
                 "correct the config's classes or load a catalogue that has them."
             )
-        drop_stale_kernels(Path(__file__).parent)
+        refresh_kernels()
         self.config, self.catalogue = config, catalogue
         self.max_count = config.objects.max_count
         self.class_ids = torch.tensor([catalogue.names.index(name) for name in config.classes])
@@ -114,11 +113,10 @@ class ScenePrior:
         Raises:
             ValueError: an index, attempt or seed is negative; or the objects of a scene do not fit on the table.
         """
-        index_array = _counters("indices", indices)
-        attempt_array = _counters("attempts", [attempts] if isinstance(attempts, int) else attempts)
+        index_array = counters(indices, items="scenes")
+        attempt_array = counters([attempts] if isinstance(attempts, int) else attempts, "attempts", "scenes")
         attempt_array = np.broadcast_to(attempt_array, index_array.shape).copy()
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed: expected 0 <= seed < 2^63, received {seed}; choose a number in that range.")
+        check_seed(seed)
         objects = self._place(seed, index_array, attempt_array)
         return Scene(objects, sample_views(self.config, seed, index_array))
 
@@ -228,11 +226,3 @@ class ScenePrior:
         inside = upright & (turned <= high - low + 2e-5)
         value = R.new_tensor(-math.log(high - low) if high > low else 0.0)
         return torch.where(present, torch.where(inside, value, -torch.inf), 0.0)
-
-
-def _counters(name: str, values: Sequence[int] | Tensor) -> UInt64[np.ndarray, "b"]:
-    """A one-dimensional uint64 array."""
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)) or (array.size and array.min() < 0):
-        raise ValueError(f"{name}: expected a list of integers >= 0, received {values!r}; number the scenes from 0.")
-    return array.astype(np.uint64)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8, UInt8
 from torch import Tensor
 
-from scenes.flat.numbering import check_seed, counters, refresh_kernels
+from scenes.numbering import check_seed, counters, refresh_kernels
 from scenes.pen_kernels import pick_rows
 from scenes.stream import BatchStream
 

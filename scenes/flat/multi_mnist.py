@@ -26,7 +26,7 @@ from torch import Tensor
 from inverse_graphics.config import FieldError
 from scenes.digit_kernels import OBJECT_TRIES, compose_images, fill_weights
 from scenes.flat.digits import DIGIT_PX, Digits
-from scenes.flat.numbering import check_seed, counters, refresh_kernels
+from scenes.numbering import check_seed, counters, refresh_kernels
 from scenes.stream import BatchStream
 
 Tables = tuple[np.ndarray, np.ndarray, np.ndarray]

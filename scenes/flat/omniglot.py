@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from scenes.flat.characters import Characters
-from scenes.flat.numbering import refresh_kernels
+from scenes.numbering import refresh_kernels
 from scenes.pen_kernels import nearest_strokes
 
 Part = Literal["background", "evaluation", "background_small1", "background_small2"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inverse_graphics.config import FieldError
 from scenes.flat.characters import Characters
-from scenes.flat.numbering import check_seed, counters, refresh_kernels
+from scenes.numbering import check_seed, counters, refresh_kernels
 from scenes.pen_kernels import KNOTS, MAX_STROKES, STEPS, pen_characters
 
 COURSE_POINTS = (KNOTS - 1) * STEPS + 1

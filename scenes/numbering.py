@@ -24,19 +24,23 @@ def check_seed(seed: int) -> np.uint64:
     return np.uint64(seed)
 
 
-def counters(indices: Sequence[int] | Tensor) -> UInt64[np.ndarray, "b"]:
+def counters(values: Sequence[int] | Tensor, name: str = "indices", items: str = "items") -> UInt64[np.ndarray, "b"]:
     """Numbers of items as the kernels take them.
+
+    Args:
+        values: the numbers.
+        name, items: what the error calls the argument, and what is numbered.
 
     Raises:
         ValueError: they are no list of integers >= 0.
     """
-    array = np.asarray(indices)
+    array = np.asarray(values)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)) or (array.size and array.min() < 0):
-        raise ValueError(f"indices: expected a list of integers >= 0, received {indices!r}; number the items from 0.")
+        raise ValueError(f"{name}: expected a list of integers >= 0, received {values!r}; number the {items} from 0.")
     return array.astype(np.uint64)
 
 
 @functools.cache
 def refresh_kernels() -> None:
     """Once a process, before the first kernel of ``scenes`` runs: drop those compiled from older sources."""
-    drop_stale_kernels(Path(__file__).parent.parent)
+    drop_stale_kernels(Path(__file__).parent)
