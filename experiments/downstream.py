@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
+from command_line import run_command
 from generalization import trained
 from setup2d import Config, DigitSets, digit_sets
 from setup_pairs import PairSet, fit_latents, fit_pixels, held_out_pairs, labelled_pairs
@@ -203,11 +203,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except KeyboardInterrupt:
-        print("error: stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(2)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, Arguments, interrupted="stopped; run the same command again to go on")

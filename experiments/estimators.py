@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
+from command_line import run_command
 from setup2d import Config, DigitSets, digit_sets
 from setup_estimators import curve, fit_baseline, fixed_batch, fresh_state, spread_rows, train_with
 from tqdm import tqdm
@@ -184,11 +184,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except KeyboardInterrupt:
-        print("error: stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(2)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, Arguments, interrupted="stopped; run the same command again to go on")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
+from command_line import run_command
 from multi_mnist import PRESETS
 from setup2d import Config, DigitSets, digit_sets, held_out, of_count, sprite_config, train_run
 
@@ -143,11 +143,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except KeyboardInterrupt:
-        print("error: stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(2)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, Arguments, interrupted="stopped; run the same command again to go on")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
+from command_line import given, refuse, run_command
 from setup2d import Config, DigitSets, digit_sets, held_out, sprite_config, train_run
 
 from inverse_graphics.checkpoints import STATE_FILE
@@ -95,18 +95,6 @@ class Arguments:
 IMAGE_OPTIONS = ("rule", "canvas_px", "digit_px", "noise_std")
 RUN_OPTIONS = ("variant", "estimator", "seed")
 EVAL_OPTIONS = ("num_eval_images", "eval_seed")
-
-
-def given(arguments: Arguments, names: tuple[str, ...]) -> dict[str, object]:
-    """Those of some options that the command line gives."""
-    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-
-
-def refuse(arguments: Arguments, mode: str, names: tuple[str, ...]) -> None:
-    """ValueError where an option is given that a mode does not heed."""
-    wrong = [f"--{name.replace('_', '-')}" for name in given(arguments, names)]
-    if wrong:
-        raise ValueError(f"{mode} takes the run's own config, got {' '.join(wrong)}; leave it out, or start a new run")
 
 
 def with_images(config: Config, arguments: Arguments) -> Config:
@@ -213,8 +201,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, Arguments)

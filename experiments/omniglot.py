@@ -12,10 +12,10 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import tyro
+from command_line import given, refuse, run_command
 from setup_characters import CharacterSets, Config, character_sets, held_out, stroke_config, train_run
 
 from inverse_graphics.checkpoints import STATE_FILE
@@ -87,18 +87,6 @@ class Arguments:
 
 RUN_OPTIONS = ("variant", "max_objects", "seed")
 EVAL_OPTIONS = ("num_eval_images", "eval_seed")
-
-
-def given(arguments: Arguments, names: tuple[str, ...]) -> dict[str, Any]:
-    """Those of some options that the command line gives."""
-    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-
-
-def refuse(arguments: Arguments, mode: str, names: tuple[str, ...]) -> None:
-    """ValueError where an option is given that a mode does not heed."""
-    wrong = [f"--{name.replace('_', '-')}" for name in given(arguments, names)]
-    if wrong:
-        raise ValueError(f"{mode} takes the run's own config, got {' '.join(wrong)}; leave it out, or start a new run")
 
 
 def changed(config: Config, arguments: Arguments, names: tuple[str, ...]) -> Config:
@@ -186,8 +174,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, Arguments)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-import tyro
+from command_line import FAULTS, given, run_command
 from setup3d import Setup, bound_prior, build_setup, examples, guide_config, held_out, training_scenes
 
 from inverse_graphics.checkpoints import STATE_FILE, load_guide
@@ -172,8 +172,7 @@ T = TypeVar("T")
 
 def with_given(config: T, arguments: Arguments, names: Iterable[str]) -> T:
     """A dataclass with those of its fields changed that the command line gives."""
-    given = {name: getattr(arguments, name) for name in names}
-    return dataclasses.replace(config, **{name: value for name, value in given.items() if value is not None})  # type: ignore[type-var]
+    return dataclasses.replace(config, **given(arguments, tuple(names)))  # type: ignore[type-var]
 
 
 def with_options(config: Config, arguments: Arguments) -> Config:
@@ -188,10 +187,10 @@ def with_options(config: Config, arguments: Arguments) -> Config:
 def resumed(config: Config, arguments: Arguments) -> Config:
     """A run's own config, with another number of steps if one is given."""
     names = ("config", *OWN_OPTIONS, *DIFFERENCE_OPTIONS)
-    given = [f"--{name}" for name in names if getattr(arguments, name) is not None]
-    if given:
+    wrong = [f"--{name}" for name in given(arguments, names)]
+    if wrong:
         raise ValueError(
-            f"--resume continues under the run's own config, got {' '.join(given)}; leave it out, or start a new run"
+            f"--resume continues under the run's own config, got {' '.join(wrong)}; leave it out, or start a new run"
         )
     return with_steps(with_options(config, arguments), arguments.steps)
 
@@ -293,8 +292,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Arguments))
-    except (ValueError, OSError, BackendMissingError, FloatingPointError, WorkerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(main, Arguments, (*FAULTS, BackendMissingError, WorkerError))
