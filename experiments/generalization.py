@@ -104,7 +104,7 @@ def accuracies(model: SpriteModel, config: Config, digits: DigitSets, count: int
     found: dict[int, float] = {}
     for number in TESTED_ON:
         images = held_out(digits.test, of_count(config.images, number), count, seed)
-        found[number] = float(judge_sprites(model, images, device, steps).summary()["count_accuracy"])
+        found[number] = float(judge_sprites(model, images, device, steps, config.looking).summary()["count_accuracy"])
     return found
 
 

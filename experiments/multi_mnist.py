@@ -34,7 +34,7 @@ from inverse_graphics.runs import (
     find_run,
     pick_device,
 )
-from inverse_graphics.sprites.evaluation import judge_sprites
+from inverse_graphics.sprites.evaluation import ONCE, judge_sprites
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.steps import Variant
 from inverse_graphics.sprites.training import load_sprite_state, load_sprites, sprite_state
@@ -159,20 +159,31 @@ def finish(
 ) -> None:
     """Judge a model on held-out images; write results.json and report.html, print the headline numbers."""
     device = next(model.parameters()).device
-    images = held_out(digits.test, config.images, config.num_eval_images, config.eval_seed)
-    evaluation = judge_sprites(model.eval(), images, device, max_objects)
+    evaluation, alone = (
+        judge_sprites(
+            model.eval(),
+            held_out(digits.test, config.images, config.num_eval_images, config.eval_seed),
+            device,
+            max_objects,
+            looking,
+        )
+        for looking in (config.looking, ONCE)
+    )
     speed = {"steps": config.training.steps, "wall_time_s": None, "steps_per_second": None}
     if journal is not None:
         speed |= {"wall_time_s": journal.seconds, "steps_per_second": config.training.steps / max(journal.seconds, 1e-9)}
     commit = current_commit()
     about = {"variant": model.config.variant, "estimator": config.estimator, "seed": config.seed, "eval_seed": config.eval_seed}
     about |= {"counts": list(config.images.counts), "overlap_rule": config.images.rule, "data": digits.source}
+    about |= {"count_accuracy_guide": alone.summary()["count_accuracy"], "reaches": list(config.reaches)}
     summary = evaluation.summary() | speed | about | {"device": str(device), "commit": commit}
     write_json(out / RESULTS_FILE, summary)
     provenance = Provenance("python " + " ".join(sys.argv), config.seed, commit, package_versions())
     shown = next(held_out(digits.test, config.images, min(64, config.num_eval_images), config.eval_seed))
     history = journal.history if journal is not None else None
-    write_sprite_report(out / REPORT_FILE, model, shown, evaluation, summary, history, provenance, config, max_objects)
+    write_sprite_report(
+        out / REPORT_FILE, model, shown, evaluation, summary, history, provenance, config, max_objects, config.looking
+    )
     print(f"\n{sprite_summary_text(summary)}\n\nresults: {out / RESULTS_FILE}\nreport:  {out / REPORT_FILE}")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from inverse_graphics.estimators import Estimator
 from inverse_graphics.runs import Journal
 from inverse_graphics.sprites.evaluation import FlatTruth
+from inverse_graphics.sprites.looking import Looking
 from inverse_graphics.sprites.model import SpriteConfig, SpriteModel, SpriteSizes
 from inverse_graphics.sprites.steps import Variant
 from inverse_graphics.sprites.training import SpriteLoss, SpriteTraining
@@ -44,12 +45,19 @@ class Config:
     """How the count is trained."""
     seed: int = 0
     """Of the weights, the training images and every draw."""
+    reaches: tuple[float, ...] = Looking().reaches
+    """How far the first window is moved when images are looked at again, see ``sprites.looking``; none: the guide alone."""
     num_eval_images: int = 5000
     """Held-out images."""
     eval_seed: int = 0
     """Of the held-out images; never those of any training seed."""
     data: str = ""
     """Where the digits came from; filled in by the run."""
+
+    @property
+    def looking(self) -> Looking:
+        """How images are explained when the model is judged."""
+        return Looking(self.reaches, image=self.training.image, count_ratio=self.training.count_ratio)
 
 
 @dataclass(frozen=True)

@@ -117,12 +117,20 @@ def train(
             _check_finite("loss", value, step, scalars)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = float(torch.nn.utils.clip_grad_norm_(list(state.model.parameters()), config.max_gradient_norm))
+            norm = _clip(list(state.model.parameters()), config.max_gradient_norm)
             _check_finite("gradient", norm, step, scalars)
         state.optimizer.step()
         state.step = step
         scalars |= {"loss": value, "gradient norm": norm, "learning rate": rate, "waiting s": waited_s}
         on_step(state, scalars)
+
+
+def _clip(parameters: list[nn.Parameter], most: float) -> float:
+    """Scale gradients down to a norm, if theirs is larger; returns theirs."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if not norm <= most:
+        torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return float(norm)
 
 
 def _check_finite(what: str, value: float, step: int, scalars: dict[str, float]) -> None:

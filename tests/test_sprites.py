@@ -165,17 +165,20 @@ def test_what_is_learned_can_overrule_the_search() -> None:
     image = 0.9 * blot_at(4.5, 4.5) + 0.6 * blot_at(16.5, 16.5)
     torch.testing.assert_close(attended_px(model, image), torch.tensor([4.5, 4.5]), atol=0.5, rtol=0)
     with torch.no_grad():
-        model.steps.get_parameter("key.weight")[0, 0] = -20.0
+        full = float(model.steps.get_submodule("pool")(blot_at(4.5, 4.5)[None, None]).max())
+        model.steps.get_parameter("key.weight")[0, 0] = -20.0 / full
         model.steps.get_parameter("key.bias").fill_(15.0)  # ink of 0.6 is well above, of 0.9 below
     torch.testing.assert_close(attended_px(model, image), torch.tensor([16.5, 16.5]), atol=2.5, rtol=0)
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_prefixes_without_canvases_are_those_with(likelihood: Likelihood) -> None:
-    image, layers = torch.rand(2, 6, 5), torch.rand(2, 3, 6, 5) / 3
-    model = ImageModel(likelihood, sigma=0.7)
-    expected = model.log_likelihood(image, add_prefixes(layers))
-    torch.testing.assert_close(model.prefix_log_likelihood(image, layers), expected, rtol=1e-5, atol=1e-4)
+    image, layers = torch.rand(2, 6, 5), (torch.rand(2, 3, 6, 5) / 3).requires_grad_()
+    model, weights = ImageModel(likelihood, sigma=0.7), torch.rand(2, 4)
+    found, expected = model.prefix_log_likelihood(image, layers), model.log_likelihood(image, add_prefixes(layers))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    mine, theirs = (torch.autograd.grad((x * weights).sum(), layers)[0] for x in (found, expected))
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
 def steps_of(images: torch.Tensor, steps: int, seed: int = 5, estimator: Estimator = "exact", start: TrainState | None = None):

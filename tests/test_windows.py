@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from inverse_graphics.sprites.windows import read_windows, window_boxes_px, write_windows
+from inverse_graphics.sprites.windows import read_windows, sample, sample_by_products, window_boxes_px, write_windows
 
 WHERE = torch.tensor([[1.0, 0.0, 0.0], [2.5, 0.3, -0.4], [3.0, -0.9, 0.95], [0.8, 0.2, 0.1]], dtype=torch.float64)
 
@@ -55,3 +55,48 @@ def test_windows_wider_than_twice_the_canvas_are_held_there() -> None:
     images = torch.rand(1, 1, 8, 8)
     flat, held = torch.tensor([[-3.0, 0.0, 0.0]]), torch.tensor([[0.5, 0.0, 0.0]])
     torch.testing.assert_close(read_windows(images, flat, 6), read_windows(images, held, 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_compiled_pass_and_products_of_matrices_agree_also_at_borders(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    images = torch.rand(6, 2, 7, 9, dtype=dtype, generator=generator).requires_grad_()
+    # samples on pixels and on the border, all outside, coarser and finer than pixels
+    grids = [
+        [-1, -1, 1, 1],
+        [0, 0, 0.5, 2],
+        [-30, 2, 1, 1],
+        [2.3, 40, 1, 1],
+        [-5.3, -4.6, 3.13, 2.87],
+        [6.005, 8.003, 0.01, 0.01],
+    ]
+    steps = torch.tensor(grids, dtype=dtype, requires_grad=True)
+    weights = torch.rand(6, 2, 5, 8, dtype=dtype, generator=generator)
+    found, expected = sample(images, steps, 5, 8), sample_by_products(images, steps, 5, 8)
+    torch.testing.assert_close(found, expected)
+    # at whole pixels the slope is one side's or the other's
+    off = torch.tensor([False, False, True, True, True, True])
+    for mine, theirs in zip(
+        torch.autograd.grad((found * weights).sum(), (images, steps)),
+        torch.autograd.grad((expected * weights).sum(), (images, steps)),
+        strict=True,
+    ):
+        keep = off if mine.dim() == 2 else torch.ones(6, dtype=torch.bool)
+        torch.testing.assert_close(mine[keep], theirs[keep], rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_that_is_no_number_reads_none() -> None:
+    images = torch.rand(2, 1, 8, 8)
+    where = torch.tensor([[2.0, float("nan"), 0.0], [2.0, 0.0, 0.0]], requires_grad=True)
+    crops = read_windows(images, where, 4)
+    assert crops[0].isnan().all() and crops[1].isfinite().all()
+    (gradient,) = torch.autograd.grad(crops.sum(), where)
+    assert gradient[0].isnan().any() and gradient[1].isfinite().all()
+
+
+def test_windows_far_outside_are_empty() -> None:
+    where = torch.tensor([[3.0, 1e6, 0.0], [3.0, 0.0, -1e9], [1e7, 5.0, 5.0]], requires_grad=True)
+    sprites = torch.rand(3, 1, 4, 4, requires_grad=True)
+    canvas = write_windows(sprites, where, 6, 6)
+    assert (canvas == 0).all()
+    assert all((g == 0).all() for g in torch.autograd.grad(canvas.sum(), (sprites, where)))

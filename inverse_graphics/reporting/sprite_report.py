@@ -17,13 +17,17 @@ from inverse_graphics.reporting.figures import confusion_matrix, training_curves
 from inverse_graphics.reporting.headlines import MetricText, format_metric, metric_headlines
 from inverse_graphics.reporting.html import Picture, Provenance, Report, Table, write_report
 from inverse_graphics.reporting.style import INK, MUTED, PALETTE, WRONG, figure_style, new_figure
-from inverse_graphics.sprites.evaluation import FlatEvaluation, FlatInference, FlatTruth, infer_sprites
+from inverse_graphics.sprites.evaluation import ONCE, FlatEvaluation, FlatInference, FlatTruth, infer_sprites
+from inverse_graphics.sprites.looking import Looking
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.windows import window_boxes_px
 
 SHOWN_IMAGES = 10
 SPRITE_TEXTS: dict[str, MetricText] = {
     "count_accuracy": MetricText("count right", "share", "Share of images in which as many objects were inferred as there are."),
+    "count_accuracy_guide": MetricText(
+        "the guide alone", "share", "The same where images are explained once, by the guide, without looking again."
+    ),
     "matched_share": MetricText(
         "objects found", "share", "Share of the true objects with a window's centre within 15 % of the canvas of their own."
     ),
@@ -51,6 +55,7 @@ def write_sprite_report(
     provenance: Provenance,
     config: Any,
     max_objects: int | None = None,
+    looking: Looking = ONCE,
 ) -> None:
     """Write the HTML report of a run.
 
@@ -64,9 +69,10 @@ def write_sprite_report(
         provenance: command, seed, commit, versions.
         config: the resolved configuration.
         max_objects: steps; the model's own number where None.
+        looking: whether images are explained once or again.
     """
     device = next(model.parameters()).device
-    inference = infer_sprites(model, shown.images.to(device), max_objects)
+    inference = infer_sprites(model, shown.images.to(device), max_objects, looking)
     counts = evaluation.count_confusion()
     names = [str(n) for n in range(len(counts))]
     pictures = [

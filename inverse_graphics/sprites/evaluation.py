@@ -13,11 +13,16 @@ from torch import Tensor
 
 from inverse_graphics.guides.posterior import count_log_probabilities
 from inverse_graphics.matching import match
+from inverse_graphics.sprites.looking import Looking, look
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.windows import window_boxes_px
 
 GATE_SHARE = 0.15
 """A window stands for an object whose centre is nearer than this share of the canvas."""
+
+
+ONCE = Looking(reaches=())
+"""Images are explained once: the guide alone."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,11 @@ class FlatInference:
         return (self.layers * self.present[..., None, None]).sum(1)
 
 
-def infer_sprites(model: SpriteModel, images: Float[Tensor, "b h w"], max_objects: int | None = None) -> FlatInference:
-    """Run a model at its means; ``max_objects`` steps, its own number where None."""
-    with torch.no_grad():
-        posterior = model(images, max_objects=max_objects)
+def infer_sprites(
+    model: SpriteModel, images: Float[Tensor, "b h w"], max_objects: int | None = None, looking: Looking = ONCE
+) -> FlatInference:
+    """Run a model at its means; ``max_objects`` steps, its own number where None; ``looking`` once or again, see there."""
+    posterior = look(model, images, looking, max_objects)
     q = count_log_probabilities(posterior.presence_logits).exp()
     return FlatInference(q.argmax(-1), q, posterior.drawn_where, posterior.drawn_what, posterior.layers)
 
@@ -107,7 +113,11 @@ class FlatEvaluation:
 
 
 def judge_sprites(
-    model: SpriteModel, truths: Iterable[FlatTruth], device: torch.device, max_objects: int | None = None
+    model: SpriteModel,
+    truths: Iterable[FlatTruth],
+    device: torch.device,
+    max_objects: int | None = None,
+    looking: Looking = ONCE,
 ) -> FlatEvaluation:
     """Infer batches of images and compare with the truth.
 
@@ -116,21 +126,22 @@ def judge_sprites(
         truths: batches.
         device: where the model runs.
         max_objects: steps; the model's own number where None.
+        looking: whether images are explained once or again.
 
     Raises:
         ValueError: no images.
     """
-    parts = [_judge_batch(model, truth, device, max_objects) for truth in truths]
+    parts = [_judge_batch(model, truth, device, max_objects, looking) for truth in truths]
     if not parts:
         raise ValueError("judge_sprites: expected at least one batch, received none; raise the number of images")
     return FlatEvaluation(*(np.concatenate([part[i] for part in parts]) for i in range(5)))
 
 
 def _judge_batch(
-    model: SpriteModel, truth: FlatTruth, device: torch.device, max_objects: int | None
+    model: SpriteModel, truth: FlatTruth, device: torch.device, max_objects: int | None, looking: Looking
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     images = truth.images.to(device)
-    inference = infer_sprites(model, images, max_objects)
+    inference = infer_sprites(model, images, max_objects, looking)
     canvas_px = images.shape[-1]
     boxes = window_boxes_px(inference.where, canvas_px).cpu().double()
     centres_est = torch.cat([0.5 * (boxes[..., :2] + boxes[..., 2:]), torch.zeros_like(boxes[..., :1])], -1).numpy()

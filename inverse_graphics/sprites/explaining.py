@@ -118,6 +118,7 @@ class Explainer(nn.Module, Generic[C]):
         read: Callable[[Tensor, Tensor], Gaussian],
         decode: Callable[[Tensor, Tensor], Tensor],
         shown: Callable[[Tensor], Tensor] = lambda total: total,
+        move: Float[Tensor, "b 2"] | None = None,
     ) -> SpritePosterior:
         """Run so many steps, as if each had an object.
 
@@ -129,6 +130,7 @@ class Explainer(nn.Module, Generic[C]):
             read: q(what) from the canvas so far and a window [b 3].
             decode: layer [b h w] of a what [b z] in a window.
             shown: what a sum of layers looks like; the canvas that steps see.
+            move: added to (x, y) of the first window, see ``looking``.
 
         Raises:
             ValueError: images of another size than the config's.
@@ -143,9 +145,11 @@ class Explainer(nn.Module, Generic[C]):
         total = torch.zeros_like(image)
         found = image.new_zeros(len(image), 3 + self.config.sizes.what)
         steps: list[tuple[Place, Gaussian, Tensor, Tensor, Tensor]] = []
-        for _ in range(count):
+        for step in range(count):
             canvas = shown(total)
             place, state = self.steps(state, Before(image, canvas, found))
+            if step == 0 and move is not None:
+                place = place.moved(move)
             where = place.where.draw(generator) if draw else place.where.mean
             what = read(canvas, where)
             drawn = what.draw(generator) if draw else what.mean

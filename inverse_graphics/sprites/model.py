@@ -120,6 +120,7 @@ class SpriteModel(Explainer[SpriteConfig]):
         generator: torch.Generator | None = None,
         draw: bool = False,
         max_objects: int | None = None,
+        move: Float[Tensor, "b 2"] | None = None,
     ) -> SpritePosterior:
         """Run all N steps, as if each had an object.
 
@@ -128,6 +129,7 @@ class SpriteModel(Explainer[SpriteConfig]):
             generator: source of the draws; only used if ``draw``.
             draw: draw windows and appearances instead of taking their means.
             max_objects: N; the config's where None.
+            move: added to (x, y) of the first window, see ``looking``.
 
         Raises:
             ValueError: images of another size than the config's.
@@ -140,6 +142,7 @@ class SpriteModel(Explainer[SpriteConfig]):
             draw,
             read=lambda canvas, where: self.read(image - canvas if is_dair else image, where),
             decode=self.decoder,
+            move=move,
         )
 
     def read(self, image: Float[Tensor, "b h w"], where: Float[Tensor, "b 3"]) -> Gaussian:

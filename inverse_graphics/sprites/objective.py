@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,8 @@ from inverse_graphics.guides.posterior import count_log_probabilities
 from inverse_graphics.sprites.explaining import SpritePosterior
 from inverse_graphics.sprites.latents import Gaussian
 from inverse_graphics.sprites.model import SpriteModel
+from inverse_graphics.sprites.sprite_kernels import prefix_error_gradient_pass, prefix_error_pass
+from inverse_graphics.sprites.windows import prepare_kernels
 
 Likelihood = Literal["gaussian", "bernoulli", "ink"]
 DARKEST = 1e-3
@@ -49,21 +51,43 @@ class ImageModel:
     def prefix_log_likelihood(
         self, image: Float[Tensor, "b h w"], layers: Float[Tensor, "b n h w"]
     ) -> Float[Tensor, "b n_plus_1"]:
-        """Log p(x | C_i) less ``constant`` of the sums C_0..C_n of the first layers.
+        """Log p(x | C_i) less ``constant`` of the sums C_0..C_n of the first layers; gradient to the layers.
 
-        Squares of sums follow from the layers' inner products: no canvas is made.
+        Of Gaussian images a compiled pass sums the squares, without making the canvases.
         """
-        if self.likelihood != "gaussian":
+        if self.likelihood != "gaussian" or image.device.type != "cpu":
             return self.log_likelihood(image, add_prefixes(layers))
-        flat, seen = layers.flatten(2), image.flatten(1)
-        shared = (flat @ seen[..., None])[..., 0].cumsum(-1)
-        drawn = (flat @ flat.transpose(-1, -2)).cumsum(-1).cumsum(-2).diagonal(dim1=-2, dim2=-1)
-        squares = seen.square().sum(-1, keepdim=True) + torch.nn.functional.pad(drawn - 2 * shared, (1, 0))
-        return squares * (-0.5 / self.sigma**2)
+        return prefix_errors(image.flatten(1), layers.flatten(2)) * (-0.5 / self.sigma**2)
 
     def constant(self, image: Float[Tensor, "b h w"]) -> float:
         """What is left out of ``log_likelihood``."""
         return gaussian_constant(image[0].numel(), self.sigma) if self.likelihood == "gaussian" else 0.0
+
+
+def prefix_errors(image: Float[Tensor, "b p"], layers: Float[Tensor, "b n p"]) -> Float[Tensor, "b n_plus_1"]:
+    """Squared errors of the sums of the first 0, 1, ..., n layers, on a CPU; gradient to the layers."""
+    errors: Any = _PrefixErrors.apply(image, layers)
+    return errors
+
+
+class _PrefixErrors(torch.autograd.Function):
+    """``prefix_errors``."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, layers: Tensor) -> Tensor:
+        prepare_kernels()
+        image, layers = image.detach().contiguous(), layers.detach().contiguous()
+        residual, errors = torch.empty_like(image), layers.new_empty((len(layers), layers.shape[1] + 1))
+        prefix_error_pass(*(x.numpy() for x in (image, layers, residual, errors)))
+        ctx.save_for_backward(layers, residual)
+        return errors
+
+    @staticmethod
+    def backward(ctx: Any, *weights: Tensor) -> Any:
+        layers, residual = ctx.saved_tensors
+        gradient = torch.empty_like(layers)
+        prefix_error_gradient_pass(*(x.numpy() for x in (layers, residual, weights[0].contiguous(), gradient)))
+        return None, gradient
 
 
 def count_log_prior(max_objects: int, ratio: float) -> Float[Tensor, "n_plus_1"]:

@@ -43,6 +43,11 @@ class Place:
     where: Gaussian
     """[b 3] q(zoom, x, y), see ``windows``."""
 
+    def moved(self, by: Float[Tensor, "b 2"]) -> Place:
+        """The same with another (x, y)."""
+        mean = self.where.mean + torch.nn.functional.pad(by, (1, 0))
+        return Place(self.presence_logit, Gaussian(mean, self.where.std))
+
 
 @dataclass(frozen=True)
 class Before:
@@ -113,15 +118,8 @@ class Differencing(nn.Module):
         super().__init__()
         self.shift, self.zoom = shift, where_mean[0]
         reach_px = int(width_px / self.zoom / 8)
-        self.left = nn.AvgPool2d(2 * reach_px + 1, STRIDE_PX, reach_px)
-        self.cells = nn.Sequential(
-            nn.Conv2d(2, max(1, channels // 4), 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(max(1, channels // 4), channels, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
-            nn.ReLU(),
-        )
+        self.pool = nn.AvgPool2d(2 * reach_px + 1, STRIDE_PX, reach_px)
+        self.cells = nn.Sequential(nn.Conv2d(2, channels, 5, padding=2), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.ReLU())
         self.key = nn.Linear(channels, 1)
         self.head = nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7))
         _start_head(self.head[2], (self.zoom, 0.0, 0.0), SHARP)
@@ -134,8 +132,9 @@ class Differencing(nn.Module):
     def forward(self, state: None, before: Before) -> tuple[Place, None]:
         """One step."""
         shown = torch.stack([before.image - before.canvas, before.canvas], 1)
-        cells, cell_xy = self.cells(shown).flatten(2).transpose(1, 2), self.get_buffer("cell_xy")
-        left = self.left(shown[:, :1]).relu().flatten(1)
+        pooled, cell_xy = self.pool(shown), self.get_buffer("cell_xy")
+        cells = self.cells(pooled).flatten(2).transpose(1, 2)
+        left = pooled[:, 0].relu().flatten(1)
         value = KEY_LIMIT * torch.tanh(self.key(cells)[..., 0]) + LEFT_POWER * torch.log(left + LEAST_LEFT)
         peak_xy = cell_xy[value.argmax(-1)]
         is_far = (cell_xy - peak_xy[:, None]).abs().amax(-1) > 0.5 / self.zoom

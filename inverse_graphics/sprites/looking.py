@@ -1,0 +1,67 @@
+"""Looking again: an image is explained several times, each from another first window, and the best bound decides.
+
+A window that lands between two digits, or off the middle of one, spoils all that follows it, and nothing in the guide goes back.
+Moving the first window a little in every direction and letting the guide go on from there costs a run each and needs no labels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inverse_graphics.config import FieldError
+from inverse_graphics.sprites.explaining import SpritePosterior
+from inverse_graphics.sprites.model import SpriteModel
+from inverse_graphics.sprites.objective import ImageModel, count_log_prior, terms_of
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How images are explained when a model is used."""
+
+    reaches: tuple[float, ...] = (0.18, 0.36)
+    """How far the first window is moved, in sides of a window of the prior's size; none: images are explained once."""
+    directions: int = 8
+    """Ways in which it is moved, for each reach."""
+    image: ImageModel = field(default_factory=ImageModel)
+    """p(x | canvas), as in training."""
+    count_ratio: float = 1e-7
+    """p(n) is proportional to this to the power of n, as in training."""
+
+    def __post_init__(self) -> None:
+        if self.directions < 1 or any(not 0 < reach <= 1 for reach in self.reaches):
+            raise FieldError(
+                "reaches", "shares of a window above 0, at most 1, and directions at least 1", self.reaches, "use 0.2"
+            )
+
+    def moves(self, window: float) -> Float[Tensor, "m 2"]:
+        """Moves of a window of a side in shares of the canvas: (x, y) in -1..1 of the canvas, none first."""
+        turns = torch.arange(self.directions) * (2 * math.pi / self.directions)
+        ring = torch.stack([turns.cos(), turns.sin()], -1)
+        return torch.cat([torch.zeros(1, 2), *(2 * window * reach * ring for reach in self.reaches)])
+
+
+def look(model: SpriteModel, images: Float[Tensor, "b h w"], looking: Looking, max_objects: int | None = None) -> SpritePosterior:
+    """The best explanation of each image, at the means; no gradient.
+
+    Args:
+        model: a trained model.
+        images: on the model's device.
+        looking: where to look, and what the bound is made of.
+        max_objects: steps; the model's own number where None.
+    """
+    config = model.config
+    log_p = count_log_prior(max_objects or config.max_objects, looking.count_ratio)
+    moves = looking.moves(1 / config.where_mean[0]).to(images)
+    with torch.no_grad():
+        if len(moves) == 1:
+            return model(images, max_objects=max_objects)
+        bounds = []
+        for move in moves:
+            found = model(images, max_objects=max_objects, move=move.expand(len(images), 2))
+            bounds.append(terms_of(found, images, looking.image, config.where_mean, config.where_std, log_p).bound)
+        return model(images, max_objects=max_objects, move=moves[torch.stack(bounds).argmax(0)])
