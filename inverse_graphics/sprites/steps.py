@@ -25,8 +25,8 @@ KEY_LIMIT = 3.0
 """Nats by which what is learned may raise or lower a cell in the search."""
 LEFT_POWER, LEAST_LEFT = 3.0, 3e-3
 """The search prefers cells by this power of the mean grey that is left around them, plus the second."""
-LOOK_WIDTH, LOOK_PX = 2.0, 16
-"""Width of the close look in windows of the prior's size, and its side in samples."""
+LOOK_WIDTHS, LOOK_PX = (2.0, 1.4), 16
+"""Widths of the close looks in windows of the prior's size, and their side in samples."""
 START_LOGIT = 2.0
 """Steps begin with objects present ..."""
 VAGUE, SHARP = -2.0, -4.0
@@ -77,7 +77,7 @@ class Remembering(nn.Module):
         self.image = nn.Linear(pixels, 4 * hidden)
         self.cell = nn.Linear(latents + hidden, 4 * hidden, bias=False)
         self.head = nn.Sequential(nn.Linear(hidden, 200), nn.ReLU(), nn.Linear(200, 7))
-        _start_head(self.head[2], where_mean, VAGUE)
+        _start_head(self.head[2], _begin(where_mean, VAGUE))
 
     def start(self, image: Float[Tensor, "b h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """The state before the first step: what the image says, and the LSTM's own."""
@@ -97,11 +97,12 @@ class Remembering(nn.Module):
 
 
 class Differencing(nn.Module):
-    """DAIR's search of what is left, in two looks.
+    """DAIR's search of what is left: a coarse look, and close ones.
 
     A coarse look gives every cell of a grid a weight: how much grey is left around it, raised or lowered by what a convolutional
     network has learned.  The heaviest cell and its neighbours say where to look closely; of two objects that weigh the same it is
-    one, not the middle between them.  The close look says where the window goes and whether there is an object.
+    one, not the middle between them.  A close look says where the window goes and whether there is an object; another, closer one
+    at that window corrects it.
     """
 
     def __init__(
@@ -121,8 +122,11 @@ class Differencing(nn.Module):
         self.pool = nn.AvgPool2d(2 * reach_px + 1, STRIDE_PX, reach_px)
         self.cells = nn.Sequential(nn.Conv2d(2, channels, 5, padding=2), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.ReLU())
         self.key = nn.Linear(channels, 1)
-        self.head = nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7))
-        _start_head(self.head[2], (self.zoom, 0.0, 0.0), SHARP)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7)) for _ in LOOK_WIDTHS
+        )
+        for look, head in enumerate(self.heads):
+            _start_head(head.get_submodule("2"), [0.0] * 7 if look else _begin((self.zoom, 0.0, 0.0), SHARP))
         self.register_buffer("cell_xy", _cell_centres(height_px, width_px), persistent=False)
 
     def start(self, image: Float[Tensor, "b h w"]) -> None:
@@ -140,13 +144,14 @@ class Differencing(nn.Module):
         is_far = (cell_xy - peak_xy[:, None]).abs().amax(-1) > 0.5 / self.zoom
         weights = value.masked_fill(is_far, -math.inf).softmax(-1)
         attended = weights @ cell_xy
-        near = torch.cat([attended.new_full((len(attended), 1), self.zoom / LOOK_WIDTH), attended.detach()], 1)
-        look = read_windows(shown, near, LOOK_PX).flatten(1)
-        seen = (weights[:, None] @ cells)[:, 0]
-        out = self.head(torch.cat([look, seen, value.logsumexp(-1, keepdim=True) / 8], 1))
-        told = Gaussian.of(out[:, 1:])
-        mean = torch.cat([told.mean[:, :1], attended + self.shift * torch.tanh(told.mean[:, 1:])], 1)
-        return Place(out[:, 0], Gaussian(mean, told.std)), None
+        seen = torch.cat([(weights[:, None] @ cells)[:, 0], value.logsumexp(-1, keepdim=True) / 8], 1)
+        told, xy = attended.new_zeros(len(attended), 7), attended
+        for head, width in zip(self.heads, LOOK_WIDTHS, strict=True):
+            near = torch.cat([xy.new_full((len(xy), 1), self.zoom / width), xy.detach()], 1)
+            told = told + head(torch.cat([read_windows(shown, near, LOOK_PX).flatten(1), seen], 1))
+            xy = attended + self.shift * torch.tanh(told[:, 2:4])
+        where = Gaussian.of(told[:, 1:])
+        return Place(told[:, 0], Gaussian(torch.cat([where.mean[:, :1], xy], 1), where.std)), None
 
 
 def _cell_centres(height_px: int, width_px: int) -> Float[Tensor, "g 2"]:
@@ -156,9 +161,14 @@ def _cell_centres(height_px: int, width_px: int) -> Float[Tensor, "g 2"]:
     return torch.stack([x, y], -1).reshape(-1, 2)
 
 
-def _start_head(layer: nn.Module, where_mean: tuple[float, float, float], raw_std: float) -> None:
-    """Steps begin with objects present, windows where the prior has them, and errors of softplus(raw_std)."""
+def _begin(where_mean: tuple[float, float, float], raw_std: float) -> list[float]:
+    """What a step says at first: there is an object, in a window as the prior has it, with errors of softplus(raw_std)."""
+    return [START_LOGIT, *where_mean, *[raw_std] * 3]
+
+
+def _start_head(layer: nn.Module, values: list[float]) -> None:
+    """A layer begins by saying about these, whatever it sees."""
     assert isinstance(layer, nn.Linear)
     with torch.no_grad():
         layer.weight.mul_(0.01)
-        layer.bias.copy_(torch.tensor([START_LOGIT, *where_mean, *[raw_std] * 3]))
+        layer.bias.copy_(torch.tensor(values))
