@@ -79,7 +79,7 @@ def spread_rows(
         value, _ = loss(state, images, 1.0)
         found = dict(zip(named, torch.autograd.grad(value, list(named.values())), strict=True))
         # the first row of a step's last layer gives the presence logit
-        presence = torch.cat([found["steps.head.2.weight"][0], found["steps.head.2.bias"][:1]])
+        presence = torch.cat([found["steps.heads.0.2.weight"][0], found["steps.heads.0.2.bias"][:1]])
         return {"all": torch.cat([gradient.flatten() for gradient in found.values()]), "presence": presence}
 
     spreads = gradient_spread(draw, draws)

@@ -21,7 +21,7 @@ def tiny_sprites(variant: Variant = "air", seed: int = 0, max_objects: int = 3) 
     model = SpriteModel(tiny_config(variant, max_objects))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("head.2.weight"):
+            if name.startswith("steps.heads.") and name.endswith(".2.weight"):
                 parameter.mul_(30.0)
     return model
 

@@ -120,7 +120,7 @@ def test_dair_sees_only_what_is_left_and_remembers_nothing() -> None:
 def still(model: SpriteModel) -> SpriteModel:
     """A model whose search has learned nothing: keys that are alike, windows where it attends."""
     with torch.no_grad():
-        for name in ("key", "head.2"):
+        for name in ("key", "heads.0.2", "heads.1.2"):
             for parameter in model.steps.get_submodule(name).parameters():
                 parameter.zero_()
     return model

@@ -76,8 +76,8 @@ class Remembering(nn.Module):
         super().__init__()
         self.image = nn.Linear(pixels, 4 * hidden)
         self.cell = nn.Linear(latents + hidden, 4 * hidden, bias=False)
-        self.head = nn.Sequential(nn.Linear(hidden, 200), nn.ReLU(), nn.Linear(200, 7))
-        _start_head(self.head[2], _begin(where_mean, VAGUE))
+        self.heads = nn.ModuleList([nn.Sequential(nn.Linear(hidden, 200), nn.ReLU(), nn.Linear(200, 7))])
+        _start_head(self.heads.get_submodule("0.2"), _begin(where_mean, VAGUE))
 
     def start(self, image: Float[Tensor, "b h w"]) -> tuple[Tensor, Tensor, Tensor]:
         """The state before the first step: what the image says, and the LSTM's own."""
@@ -92,7 +92,7 @@ class Remembering(nn.Module):
         keep, take, new, show = gates.chunk(4, 1)
         memory = torch.sigmoid(keep + 1) * memory + torch.sigmoid(take) * torch.tanh(new)
         hidden = torch.sigmoid(show) * torch.tanh(memory)
-        out = self.head(hidden)
+        out = self.heads[0](hidden)
         return Place(out[:, 0], Gaussian.of(out[:, 1:])), (seen, hidden, memory)
 
 
