@@ -46,7 +46,7 @@ class Config:
     seed: int = 0
     """Of the weights, the training images and every draw."""
     reaches: tuple[float, ...] = Looking().reaches
-    """How far the first window is moved when images are looked at again, see ``sprites.looking``; none: the guide alone."""
+    """How far aside the first step looks when images are explained again, see ``sprites.looking``; none: the guide alone."""
     num_eval_images: int = 5000
     """Held-out images."""
     eval_seed: int = 0

@@ -130,7 +130,7 @@ class Explainer(nn.Module, Generic[C]):
             read: q(what) from the canvas so far and a window [b 3].
             decode: layer [b h w] of a what [b z] in a window.
             shown: what a sum of layers looks like; the canvas that steps see.
-            move: added to (x, y) of the first window, see ``looking``.
+            move: how far from its place the first step looks instead, see ``looking``.
 
         Raises:
             ValueError: images of another size than the config's.
@@ -147,9 +147,7 @@ class Explainer(nn.Module, Generic[C]):
         steps: list[tuple[Place, Gaussian, Tensor, Tensor, Tensor]] = []
         for step in range(count):
             canvas = shown(total)
-            place, state = self.steps(state, Before(image, canvas, found))
-            if step == 0 and move is not None:
-                place = place.moved(move)
+            place, state = self.steps(state, Before(image, canvas, found, None if step else move))
             where = place.where.draw(generator) if draw else place.where.mean
             what = read(canvas, where)
             drawn = what.draw(generator) if draw else what.mean

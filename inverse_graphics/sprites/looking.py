@@ -1,7 +1,7 @@
-"""Looking again: an image is explained several times, each from another first window, and the best bound decides.
+"""Looking again: an image is explained several times, the first step looking elsewhere each time, and the best bound decides.
 
 A window that lands between two digits, or off the middle of one, spoils all that follows it, and nothing in the guide goes back.
-Moving the first window a little in every direction and letting the guide go on from there costs a run each and needs no labels.
+Looking first a little to every side of the place that was found, and going on from there, costs a run each and needs no labels.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from inverse_graphics.sprites.objective import ImageModel, count_log_prior, term
 class Looking:
     """How images are explained when a model is used."""
 
-    reaches: tuple[float, ...] = (0.18, 0.36)
-    """How far the first window is moved, in sides of a window of the prior's size; none: images are explained once."""
+    reaches: tuple[float, ...] = (0.24, 0.48)
+    """How far from its place the first step looks, in sides of a window of the prior's size; none: images are explained once."""
     directions: int = 8
-    """Ways in which it is moved, for each reach."""
+    """Sides to which it looks, for each reach."""
     image: ImageModel = field(default_factory=ImageModel)
     """p(x | canvas), as in training."""
     count_ratio: float = 1e-7
@@ -39,7 +39,7 @@ class Looking:
             )
 
     def moves(self, window: float) -> Float[Tensor, "m 2"]:
-        """Moves of a window of a side in shares of the canvas: (x, y) in -1..1 of the canvas, none first."""
+        """Moves for a window of a side in shares of the canvas: (x, y), the canvas reaching from -1 to 1; none first."""
         turns = torch.arange(self.directions) * (2 * math.pi / self.directions)
         ring = torch.stack([turns.cos(), turns.sin()], -1)
         return torch.cat([torch.zeros(1, 2), *(2 * window * reach * ring for reach in self.reaches)])

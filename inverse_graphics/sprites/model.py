@@ -129,7 +129,7 @@ class SpriteModel(Explainer[SpriteConfig]):
             generator: source of the draws; only used if ``draw``.
             draw: draw windows and appearances instead of taking their means.
             max_objects: N; the config's where None.
-            move: added to (x, y) of the first window, see ``looking``.
+            move: how far from its place the first step looks instead, see ``looking``.
 
         Raises:
             ValueError: images of another size than the config's.

@@ -43,11 +43,6 @@ class Place:
     where: Gaussian
     """[b 3] q(zoom, x, y), see ``windows``."""
 
-    def moved(self, by: Float[Tensor, "b 2"]) -> Place:
-        """The same with another (x, y)."""
-        mean = self.where.mean + torch.nn.functional.pad(by, (1, 0))
-        return Place(self.presence_logit, Gaussian(mean, self.where.std))
-
 
 @dataclass(frozen=True)
 class Before:
@@ -59,6 +54,9 @@ class Before:
     """What the steps before have drawn; carries no gradient."""
     found: Float[Tensor, "b l"]
     """Latents (where, what) that the step before drew; zeros at first."""
+    move: Float[Tensor, "b 2"] | None = None
+    """How far from the place found to look instead, see ``looking``: dair moves what it attends to, and looks closely from there,
+    air its window."""
 
 
 class Remembering(nn.Module):
@@ -93,7 +91,10 @@ class Remembering(nn.Module):
         memory = torch.sigmoid(keep + 1) * memory + torch.sigmoid(take) * torch.tanh(new)
         hidden = torch.sigmoid(show) * torch.tanh(memory)
         out = self.heads[0](hidden)
-        return Place(out[:, 0], Gaussian.of(out[:, 1:])), (seen, hidden, memory)
+        where = Gaussian.of(out[:, 1:])
+        if before.move is not None:
+            where = Gaussian(where.mean + torch.nn.functional.pad(before.move, (1, 0)), where.std)
+        return Place(out[:, 0], where), (seen, hidden, memory)
 
 
 class Differencing(nn.Module):
@@ -143,7 +144,7 @@ class Differencing(nn.Module):
         peak_xy = cell_xy[value.argmax(-1)]
         is_far = (cell_xy - peak_xy[:, None]).abs().amax(-1) > 0.5 / self.zoom
         weights = value.masked_fill(is_far, -math.inf).softmax(-1)
-        attended = weights @ cell_xy
+        attended = weights @ cell_xy if before.move is None else weights @ cell_xy + before.move
         seen = torch.cat([(weights[:, None] @ cells)[:, 0], value.logsumexp(-1, keepdim=True) / 8], 1)
         told, xy = attended.new_zeros(len(attended), 7), attended
         for head, width in zip(self.heads, LOOK_WIDTHS, strict=True):
