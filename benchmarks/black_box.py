@@ -38,7 +38,7 @@ from benchmarks.black_box_schemes import measure_schemes
 from benchmarks.black_box_sides import Figures, Settings, find_backends, key_of
 from benchmarks.black_box_speed import measure_speed
 from benchmarks.black_box_structure import measure_structure
-from benchmarks.timing import use_cores
+from benchmarks.timing import use_clock, use_cores
 
 PACKAGES = ("torch", "numba", "open3d", "mujoco", "mitsuba", "pybullet")
 """Packages whose versions are reported."""
@@ -52,6 +52,7 @@ def main(settings: Settings) -> None:
     """
     settings = settings.resized()
     cores = use_cores(settings.cores)
+    use_clock(settings.clock)
     catalogue = load_catalogue("tabletop")
     backends, missing = find_backends(settings.backends, catalogue)
     figures: Figures = {"missing_backends": ", ".join(missing)}

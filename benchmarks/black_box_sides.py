@@ -47,6 +47,8 @@ class Settings:
     """What is measured."""
     cores: int = 2
     """Processor cores that everything runs on."""
+    clock: Literal["wall", "processor"] = "wall"
+    """``processor`` counts this process's own time, for machines that others use too; sides with workers are left out."""
     workers: int = 2
     """Worker processes of backends that draw one picture at a time; 0 leaves those sides out."""
     size: int = 64
@@ -100,6 +102,8 @@ class Settings:
 
     def resized(self) -> Settings:
         """These settings, or with ``quick`` what takes about a minute and is no larger."""
+        if self.clock == "processor" and self.workers:
+            return replace(self, workers=0).resized()
         if not self.quick:
             return self
         most: dict[str, int | float] = {

@@ -121,6 +121,18 @@ class FragilePainter(RayPainter):
         os.kill(os.getpid(), signal.SIGKILL if self.how == "kill" else signal.SIGSTOP)
 
 
+class SlowPainter(RayPainter):
+    """Takes its time over every picture."""
+
+    def __init__(self, catalogue: Catalogue, picture_s: float) -> None:
+        super().__init__(catalogue)
+        self.picture_s = picture_s
+
+    def picture(self, shot: Shot) -> Picture:
+        time.sleep(self.picture_s)
+        return super().picture(shot)
+
+
 class StillbornPainter(RayPainter):
     """Cannot be made: raises, or takes the process with it."""
 

@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from assets import procedural_catalogue
-from benchmarks import black_box_recovery, black_box_sides, tasks
+from benchmarks import black_box_recovery, black_box_sides, tasks, timing
 from benchmarks.black_box_recovery import Run
 from benchmarks.black_box_sides import Settings, Variant, affordable, disturb_upright, find_backends, table_scenes, variants
 from benchmarks.black_box_structure import CountingPainter, separate_task
@@ -157,6 +158,16 @@ def test_quick_settings_are_no_larger() -> None:
     mine = Settings(quick=True, scenes=2, pairs=(8,))
     assert mine.resized().scenes == 2 and mine.resized().pairs == (8,) and mine.resized().repeats == 1
     assert Settings(scenes=2).resized() == Settings(scenes=2)
+    assert Settings(clock="processor").resized() == Settings(clock="processor", workers=0)
+
+
+def test_processor_time_leaves_out_what_is_waited_for() -> None:
+    timing.use_clock("processor")
+    try:
+        assert timing.clock(lambda: time.sleep(0.2)) < 0.1
+    finally:
+        timing.use_clock("wall")
+    assert timing.clock(lambda: time.sleep(0.2)) >= 0.2
 
 
 @pytest.mark.skipif(not INSTALLED, reason="no black box is installed")

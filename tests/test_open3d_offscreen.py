@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,24 @@ def test_pictures_larger_than_the_canvas_and_the_near_plane() -> None:
         assert layers.depth_m[0][expected > 0].sub(1).abs().max() < 1e-5
         assert layers.rgb[0][expected > 0].sub(torch.tensor([0.5, 0.6, 0.7])).abs().max() < 3e-3
         assert not layers.alpha[1].any()
+
+
+def test_nothing_is_left_to_what_lies_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without coordinates of textures Open3D takes any; Mesa's filter then took up to minutes for a picture."""
+    monkeypatch.setattr(open3d_offscreen, "_require_driver", lambda: None)
+    added: list[Any] = []
+
+    class Scene:
+        def add_geometry(self, name: str, surface: Any, material: Any) -> None:
+            added.append(surface)
+
+    catalogue = catalogue_of(box(), ball(subdivisions=0))
+    one = shot(None, np.eye(4))
+    for class_id, mesh in enumerate(catalogue.meshes):
+        Open3DOffscreenPainter(catalogue)._add(Scene(), dataclasses.replace(one, class_ids=np.array([class_id])), 0)
+        np.testing.assert_array_equal(np.asarray(added[-1].triangle_uvs), np.zeros((3 * len(mesh.faces), 2)))
+        assert added[-1].has_triangle_normals() and not added[-1].has_vertex_normals(), "Open3D would merge corners"
+        assert len(added[-1].vertex_colors) == len(added[-1].vertices) == 3 * len(mesh.faces)
 
 
 @pytest.mark.parametrize("position_world", [None, [0.3, -0.2, 0.1], [0.3, -0.2, 1.9]])

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from painters import EnvironmentPainter, FloorPainter, FragilePainter, RayPainter, StillbornPainter
+from painters import EnvironmentPainter, FloorPainter, FragilePainter, RayPainter, SlowPainter, StillbornPainter
 from renderer_scenes import ball, box, catalogue_of, table_scene
 
 from renderers import BackendMissingError
@@ -107,6 +107,27 @@ def test_what_a_lost_worker_had_is_drawn_again(
         assert_same(pool.draw(SHOTS), expected)
     assert len(caplog.records) >= 2
     assert ("SIGKILL" if how == "kill" else "within 0.7 s") in caplog.text
+
+
+def test_a_slow_painter_is_not_taken_for_one_that_hangs(expected: list[Picture]) -> None:
+    """Three pictures, a quarter of what one worker is asked for, take longer than the time-out; one does not."""
+    with WorkerPool(functools.partial(SlowPainter, CATALOGUE, 0.3), 1, timeout_s=0.8) as pool:
+        before = pool.process_ids
+        assert_same(pool.draw(SHOTS[:9]), expected[:9])
+        assert pool.process_ids == before
+
+
+def test_chunks_grow_where_pictures_are_quick(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ask(worker: Worker, shots: list[Shot], timeout_s: float, ask: Callable[..., None] = Worker.ask) -> None:
+        asked.append(len(shots))
+        ask(worker, shots, timeout_s)
+
+    monkeypatch.setattr(Worker, "ask", ask)
+    pool.draw(SHOTS)
+    pool.draw(SHOTS * 8)
+    assert sum(asked) == 90 and max(asked) == 10
 
 
 def test_workers_killed_from_outside_are_replaced(pool: WorkerPool, expected: list[Picture]) -> None:

@@ -100,14 +100,21 @@ class Worker:
         self.is_ready = False
         self.is_idle = False
         self._allowed_s = start_timeout_s
-        self.deadline = time.monotonic() + start_timeout_s
+        self._asked_s = time.monotonic()
+        self.deadline = self._asked_s + start_timeout_s
         """When an answer is due by ``time.monotonic``; infinity where nothing is asked."""
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since it was last given something to do."""
+        return time.monotonic() - self._asked_s
 
     def ask(self, shots: list[Shot], timeout_s: float) -> None:
         """Have shots drawn; a worker that cannot be reached is found dead when its answer is asked for."""
         self.is_idle = False
         self._allowed_s = timeout_s
-        self.deadline = time.monotonic() + timeout_s
+        self._asked_s = time.monotonic()
+        self.deadline = self._asked_s + timeout_s
         with self._killed_when_late(), contextlib.suppress(OSError):
             self.pipe.send(shots)
 

@@ -25,6 +25,12 @@ LOG = logging.getLogger(__name__)
 CHUNKS_PER_WORKER = 4
 """A call's shots are dealt in about as many parts, so that a slow picture does not keep the others waiting."""
 
+CHUNK_SHARE = 0.1
+"""Share of its time-out that a chunk should take: those of slow painters are smaller, so that only what hangs is late."""
+
+LEAST_SHOT_S = 1e-6
+"""Less is not believed of a shot."""
+
 MAX_CHUNK_BYTES = 2**15
 """Bound on the poses of a chunk: what is sent fits into the pipe."""
 
@@ -70,7 +76,8 @@ class WorkerPool:
         Args:
             factory: makes the painter in a worker; can be pickled, for example ``functools.partial(MujocoPainter, catalogue)``.
             workers: number of processes.
-            timeout_s: how long a worker may take for one chunk of shots.
+            timeout_s: how long a worker may take for one chunk of shots, which is a single one where shots take longer than a
+                tenth of that.
             attempts: how many workers may be lost over one shot, or in a row before they are ready.
             start_timeout_s: how long a worker may take until it is ready.
             method: how processes are started: "forkserver" imports this package once for all of them.
@@ -90,6 +97,7 @@ class WorkerPool:
             self._context.set_forkserver_preload(["renderers.painting.worker_process"])
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
+        self._shot_s = math.inf
         self._failure: str | None = None
         self._workers: list[Worker] = []
         self._finalizer = weakref.finalize(self, _stop, self._workers)
@@ -129,11 +137,12 @@ class WorkerPool:
             while len(pictures) < len(shots):
                 self._hand_out(waiting, dealt)
                 for worker in self._wait():
-                    chunk = dealt.pop(worker, None)
+                    chunk, spent_s = dealt.pop(worker, None), worker.spent_s
                     answer = self._receive(worker)
                     if isinstance(answer, RaisedReply) and chunk is not None:
                         raise PainterError(_raised(self.name, answer, len(shots)))
                     if isinstance(answer, PicturesReply) and chunk is not None:
+                        self._shot_s = spent_s / len(chunk.shots)
                         pictures.update(enumerate(self._counted(answer, chunk), chunk.first))
                     if isinstance(answer, str) and chunk is not None:
                         waiting.extendleft(reversed(self._again(chunk, answer, len(shots))))
@@ -153,11 +162,20 @@ class WorkerPool:
         return Worker(self._context, self._factory, self._timeouts_s[0])
 
     def _hand_out(self, waiting: deque[_Chunk], dealt: dict[Worker, _Chunk]) -> None:
-        """Give a chunk to every idle worker; one that cannot take it is found dead by ``_wait``."""
+        """Give a chunk to every idle worker; one that cannot take it is found dead by ``_wait``.
+
+        A chunk that would take too large a share of the time-out, as long as shots took last, is cut; before anything is known,
+        to its first shot.
+        """
+        most = max(1, int(CHUNK_SHARE * self._timeouts_s[1] / max(self._shot_s, LEAST_SHOT_S)))
         for worker in self._workers:
             if waiting and worker.is_idle:
-                dealt[worker] = waiting.popleft()
-                worker.ask(dealt[worker].shots, self._timeouts_s[1])
+                chunk = waiting.popleft()
+                if len(chunk.shots) > most:
+                    waiting.appendleft(_Chunk(chunk.first + most, chunk.shots[most:], chunk.failures))
+                    chunk = _Chunk(chunk.first, chunk.shots[:most], chunk.failures)
+                dealt[worker] = chunk
+                worker.ask(chunk.shots, self._timeouts_s[1])
 
     def _wait(self) -> list[Worker]:
         """Workers that have something to say, have died, or have run out of time; at least one of them."""
