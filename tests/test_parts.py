@@ -30,7 +30,16 @@ from inverse_graphics.sprites.stroke_merging import legendre_at, merge_strokes
 from inverse_graphics.sprites.stroke_model import StrokeModel
 from inverse_graphics.sprites.stroke_refinement import StrokeRefinement, Strokes, refine_strokes
 from inverse_graphics.sprites.stroke_training import StrokeLoss, StrokeTraining, falling, stroke_state
-from inverse_graphics.sprites.strokes import WIDTH_SPREAD, StrokeConfig, StrokeDecoder, StrokeSizes, dot_tables, ink_of
+from inverse_graphics.sprites.strokes import (
+    WIDTH_SPREAD,
+    StrokeConfig,
+    StrokeDecoder,
+    StrokeSizes,
+    carry_over,
+    dot_tables,
+    finer_decoder,
+    ink_of,
+)
 from inverse_graphics.training import train
 
 TINY = StrokeSizes(degree=3, dots=30, window_px=12, hidden=12, channels=4, stroke_px=20.0)
@@ -173,7 +182,8 @@ def test_refinement_finds_a_moved_line_and_makes_one_of_two() -> None:
     image = ink_of(strokes_of(model.decoder, where, what).densities.sum(1))
     start = lines(model.decoder, (-0.6, 0.05, 0.0, 0.0), (0.1, 0.25, 0.15, 0.7), (0.0, 0.0, 0.5, -0.05))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    refined = refine_strokes(model, image, strokes_of(model.decoder, *start), StrokeRefinement(2, 25))
+    refinement = StrokeRefinement(2, 25, price=30.0, degree=TINY.degree, dots=TINY.dots, trace=False)
+    refined = refine_strokes(model, image, strokes_of(model.decoder, *start), refinement)
     assert int(refined.present.sum()) == 2
     found = ink_of((refined.densities * refined.present[..., None, None]).sum(1))
     assert float((found - image).square().mean()) < 1e-3
@@ -182,6 +192,38 @@ def test_refinement_finds_a_moved_line_and_makes_one_of_two() -> None:
     true = strokes_of(model.decoder, where, what)
     ink = image > 0.1
     assert agreement(part_maps(refined, ink)[0].numpy(), part_maps(true, ink)[0].numpy()) > 0.95
+
+
+def test_refinement_begins_from_traced_strokes_too() -> None:
+    """A crossing that gradients alone, from strokes somewhere else, do not find."""
+    torch.manual_seed(0)
+    model = StrokeModel(CONFIG)
+    true = strokes_of(model.decoder, *lines(model.decoder, (-0.6, -0.5, 0.6, 0.5), (-0.6, 0.5, 0.6, -0.5)))
+    image = ink_of(true.densities.sum(1))
+    start = strokes_of(
+        model.decoder, *lines(model.decoder, (-0.6, -0.6, -0.2, -0.6), (0.0, 0.7, 0.6, 0.7), (0.6, 0.2, 0.7, -0.2))
+    )
+    ink = image > 0.1
+
+    def agreement_with(trace: bool) -> float:
+        refined = refine_strokes(model, image, start, StrokeRefinement(1, 15, price=30.0, trace=trace))
+        return agreement(part_maps(refined, ink)[0].numpy(), part_maps(true, ink)[0].numpy())
+
+    assert agreement_with(True) > 0.9 > 0.6 > agreement_with(False)
+
+
+def test_a_finer_decoder_draws_what_is_carried_over() -> None:
+    torch.manual_seed(0)
+    decoder = StrokeDecoder(CONFIG)
+    with torch.no_grad():
+        decoder.log_amplitudes.add_(0.3 * torch.randn(4))
+        decoder.log_pen_px.add_(0.1)
+    what, where = torch.randn(3, TINY.what), torch.tensor([1.5, 0.1, -0.1]).repeat(3, 1)
+    finer = finer_decoder(decoder, 7, TINY.dots)
+    carried = carry_over(decoder, finer, what)
+    assert carried.shape == (3, 2 * 8 + 1)
+    torch.testing.assert_close(finer(carried, where), decoder(what, where).detach())
+    assert len(finer_decoder(decoder, 1, 4).log_amplitudes) == TINY.degree + 1, "never coarser"
 
 
 def test_images_are_refined_independently() -> None:
@@ -273,6 +315,7 @@ def test_what_cannot_be_judged_is_refused() -> None:
         (lambda: StrokeSizes(pen_px=0.0), "pen_px"),
         (lambda: StrokeConfig(canvas_px=20), "sizes.stroke_px"),
         (lambda: StrokeRefinement(rounds=-1), "rounds"),
+        (lambda: StrokeRefinement(stray=0.0), "stray"),
         (lambda: StrokeTraining(blur_share=1.5), "blur_share"),
     ],
 )

@@ -23,7 +23,8 @@ Likelihood = Literal["gaussian", "bernoulli", "ink"]
 DARKEST = 1e-3
 """Bernoulli probabilities are kept this far from 0 and 1."""
 STRAY = 1e-2
-"""Share of pixels with ink that no density explains (ink)."""
+"""Of pixels with ink, where nothing else is said: small, so that ink is to be drawn, and not so small that a step of the guide
+must draw all of it."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,18 @@ class ImageModel:
 
     likelihood: Likelihood = "gaussian"
     """gaussian: the canvas plus noise; bernoulli: the canvas is the probability of ink; ink: the canvas is a density, and the
-    probability of ink 1 - (1 - STRAY) exp(-density)."""
+    probability of ink 1 - (1 - stray) exp(-density)."""
     sigma: float = 0.3
     """Standard deviation of the noise (gaussian)."""
+    stray: float = STRAY
+    """Share of pixels with ink that no density explains (ink)."""
 
     def log_likelihood(self, image: Float[Tensor, "b h w"], canvases: Float[Tensor, "b m h w"]) -> Float[Tensor, "b m"]:
         """Log p(x | C) less ``constant``."""
         if self.likelihood == "gaussian":
             return (image[:, None] - canvases).square().sum((-2, -1)) * (-0.5 / self.sigma**2)
         if self.likelihood == "ink":
-            log_bare = math.log1p(-STRAY) - canvases
+            log_bare = math.log1p(-self.stray) - canvases
             log_ink = torch.log(-torch.expm1(log_bare))
             return (image[:, None] * (log_ink - log_bare) + log_bare).sum((-2, -1))
         ink = canvases.clamp(DARKEST, 1 - DARKEST)

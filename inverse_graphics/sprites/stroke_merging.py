@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inverse_graphics.sprites.strokes import StrokeDecoder
 
-RIDGE = 1e-3
+RIDGE = 1e-5
 """Weight of the prior (standard Gaussian weights) against squared distances, in units of half a window."""
 
 
@@ -32,14 +32,26 @@ def merge_strokes(
     """
     courses = decoder.courses(what.flatten(0, 1), where.flatten(0, 1)).unflatten(0, (-1, 2))
     points = _end_to_end(courses[:, 0], courses[:, 1])
-    centre = points.mean(1)
-    zoom = where[:, 0, :1].clamp(min=0.5)
-    basis = legendre_at(_along(points), len(decoder.log_amplitudes)) * decoder.log_amplitudes.exp()
-    normal = basis.transpose(1, 2) @ basis / points.shape[1] + RIDGE * torch.eye(basis.shape[-1]).to(basis)
-    aim = basis.transpose(1, 2) @ ((points - centre[:, None]) * zoom[..., None]) / points.shape[1]
-    weights = torch.linalg.solve(normal, aim)
+    centre, weights = fit_curves(decoder, points, where[:, 0, :1])
     pen = what[..., -1].mean(1, keepdim=True)
-    return torch.cat([where[:, 0, :1], centre], 1), torch.cat([weights.transpose(1, 2).flatten(1), pen], 1)
+    return torch.cat([where[:, 0, :1], centre], 1), torch.cat([weights, pen], 1)
+
+
+def fit_curves(
+    decoder: StrokeDecoder, points: Float[Tensor, "b d 2"], zoom: Float[Tensor, "b 1"]
+) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b two_k"]]:
+    """Middles of rows of points, and the curves about them: the polynomials' weights (x of all, then y of all).
+
+    Args:
+        decoder: whose polynomials and amplitudes they are.
+        points: along each curve, in -1..1 of the canvas.
+        zoom: of the windows.
+    """
+    centre = points.mean(1)
+    basis = legendre_at(_along(points), len(decoder.log_amplitudes)) * decoder.log_amplitudes.detach().exp()
+    normal = basis.transpose(1, 2) @ basis / points.shape[1] + RIDGE * torch.eye(basis.shape[-1]).to(basis)
+    aim = basis.transpose(1, 2) @ ((points - centre[:, None]) * zoom.clamp(min=0.5)[..., None]) / points.shape[1]
+    return centre, torch.linalg.solve(normal, aim).transpose(1, 2).flatten(1)
 
 
 def legendre_at(t: Float[Tensor, "*b d"], count: int) -> Float[Tensor, "*b d k"]:

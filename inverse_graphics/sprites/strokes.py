@@ -11,6 +11,7 @@ sum of such products over the dots is a product of two matrices: some fifty time
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -106,8 +107,8 @@ WIDTH_SPREAD = 0.3
 """A stroke's pen is e to this power wider or thinner than the others' (one standard deviation)."""
 START_AMPLITUDES = (0.15, 0.6, 0.3)
 """Of the first three polynomials to begin with, in units of half a window ..."""
-FALL = 0.7
-"""... and how much smaller each further one is than the one before it."""
+FALL = 1.2
+"""... and the power of its degree with which each further one falls: slowly, as those of a line with corners do."""
 
 
 class StrokeDecoder(nn.Module):
@@ -117,8 +118,9 @@ class StrokeDecoder(nn.Module):
         """Put the dots' places on the curves in tables."""
         super().__init__()
         sizes = config.sizes
+        self.config = config
         self.canvas_px = config.canvas_px
-        amplitudes = [*START_AMPLITUDES, *(START_AMPLITUDES[-1] * FALL**k for k in range(1, sizes.degree - 1))]
+        amplitudes = [*START_AMPLITUDES, *(START_AMPLITUDES[-1] * (2 / k) ** FALL for k in range(3, sizes.degree + 1))]
         self.log_amplitudes = nn.Parameter(torch.tensor(amplitudes[: sizes.degree + 1]).log())
         self.log_pen_px = nn.Parameter(torch.tensor(math.log(sizes.pen_px)))
         self.log_darkness = nn.Parameter(torch.tensor(math.log(sizes.darkness)))
@@ -156,6 +158,28 @@ class StrokeDecoder(nn.Module):
         """Weights of the polynomials in units of half the canvas."""
         weights = what[:, :-1].unflatten(-1, (2, -1)).transpose(1, 2)
         return weights * self.log_amplitudes.exp()[:, None] / where[:, :1, None].clamp(min=0.5)
+
+
+def finer_decoder(decoder: StrokeDecoder, degree: int, dots: int) -> StrokeDecoder:
+    """A decoder with as many polynomials and dots at least and the same pen; what curves cost is as it was before training.
+
+    Learned ones are those of the short and smooth strokes that a guide proposes: long ones with corners would cost too much.
+    """
+    sizes = decoder.config.sizes
+    finer = dataclasses.replace(sizes, degree=max(degree, sizes.degree), dots=max(dots, sizes.dots))
+    made = StrokeDecoder(dataclasses.replace(decoder.config, sizes=finer)).to(decoder.log_pen_px)
+    with torch.no_grad():
+        made.log_pen_px.copy_(decoder.log_pen_px)
+        made.log_darkness.copy_(decoder.log_darkness)
+    return made.requires_grad_(False)
+
+
+def carry_over(decoder: StrokeDecoder, finer: StrokeDecoder, what: Float[Tensor, "*b z"]) -> Float[Tensor, "*b z_finer"]:
+    """The same strokes for a finer decoder."""
+    weights = what[..., :-1].unflatten(-1, (2, -1)) * decoder.log_amplitudes.detach().exp()
+    more = len(finer.log_amplitudes) - len(decoder.log_amplitudes)
+    weights = nn.functional.pad(weights, (0, more)) / finer.log_amplitudes.exp()
+    return torch.cat([weights.flatten(-2), what[..., -1:]], -1)
 
 
 def dot_tables(degree: int, dots: int) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, "d k"]]:
