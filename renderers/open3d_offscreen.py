@@ -118,9 +118,9 @@ class Open3DOffscreenPainter:
             utility.Vector3iVector(np.arange(3 * len(mesh.faces), dtype=np.int32).reshape(-1, 3)),
         )
         surface.vertex_colors = utility.Vector3dVector(lit_corners(mesh, corners_m, T[:3, :3], shot).reshape(-1, 3))
-        # without coordinates of textures Open3D leaves whatever lies in memory in their place, and the shader looks a white texture
-        # up there: with Mesa's anisotropic filter a picture then takes from milliseconds to minutes; with normals of faces, which
-        # have no effect here, corners at one place stay apart
+        # without coordinates of textures Open3D leaves whatever lies in memory in their place, and the shader looks a white
+        # texture up there: with Mesa's anisotropic filter a picture then takes from 0.05 s to many seconds; with normals of
+        # faces, which have no effect here, corners at one place stay apart
         surface.triangle_uvs = utility.Vector2dVector(np.zeros((3 * len(mesh.faces), 2)))
         surface.triangle_normals = utility.Vector3dVector(np.tile([0.0, 0.0, 1.0], (len(mesh.faces), 1)))
         material = visualization.rendering.MaterialRecord()
