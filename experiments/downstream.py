@@ -150,10 +150,10 @@ def earlier_scores(out: Path, config: DownstreamConfig) -> list[Score]:
 
 
 def cells(config: DownstreamConfig, seed: int) -> Iterator[tuple[Task, Reader, int]]:
-    """What is trained for a seed, fewest labels first."""
+    """What is trained for a seed, fewest labels first, and what is fast before what is slow."""
     for labels in config.labels:
-        for task in TASKS:
-            for reader in READERS:
+        for reader in READERS:
+            for task in TASKS:
                 yield task, reader, labels
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from setup2d import of_count
-from torch import Tensor
+from torch import Tensor, nn
 
 from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit
 from inverse_graphics.downstream.latents import PAIR, PairLatents, pair_latents
 from inverse_graphics.downstream.readers import LatentReader, PixelReader
-from inverse_graphics.downstream.tasks import Task, answers, in_order, left_first
+from inverse_graphics.downstream.tasks import Task, answer_log_probabilities, answers, in_order, left_first
 from inverse_graphics.downstream.variation import varied
 from inverse_graphics.reporting.downstream_report import Score
 from inverse_graphics.sprites.model import SpriteModel
@@ -76,38 +76,37 @@ def _pairs(
 
 def fit_latents(task: Task, model: SpriteModel, labelled: PairSet, test: PairSet, config: FitConfig, seed: int) -> Score:
     """Train the structured reader on latents and judge it; nothing of the sprite model is changed."""
-    sizes = model.config.sizes
     torch.manual_seed(seed)
-    reader = LatentReader(task, sizes.what, sizes.window_px, config.hidden, config.dropout).to(labelled.images.device)
+    reader = LatentReader(model.config.sizes.window_px, config.hidden, config.dropout).to(labelled.images.device)
 
-    def seen(of: PairSet, rows: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        what = of.latents.draw(rows, generator)
+    def digits(reader: nn.Module, of: PairSet, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad():
-            sprites = model.decoder.sprites(what.flatten(0, 1))
+            sprites = model.decoder.sprites(of.latents.draw(rows, generator).flatten(0, 1))
         if generator is not None:
             sprites = varied(sprites, config.variation, generator)
-        return what, sprites.unflatten(0, (-1, PAIR))
+        return reader(sprites.unflatten(0, (-1, PAIR)))
 
-    done = fit(reader, lambda rows, g: reader(*seen(labelled, rows, g)), labelled.answers(task), config, seed)
-    told = answer_all(reader, lambda rows, g: reader(*seen(test, rows, g)), test.rows)
-    named = answer_all(reader, lambda rows, g: reader.digits(*seen(test, rows, g)).flatten(1), test.rows)
-    right = named.unflatten(1, (PAIR, -1)).argmax(-1) == test.digits
-    digit_accuracy = float(right.float().mean())
+    def answer(reader: nn.Module, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        return answer_log_probabilities(task, *digits(reader, labelled, rows, generator).unbind(1))
+
+    done = fit(reader, answer, labelled.answers(task), config, seed)
+    named = answer_all(reader, lambda net, *asked: digits(net, test, *asked), test.rows)
+    told = answer_log_probabilities(task, *named.unbind(1))
+    digit_accuracy = float((named.argmax(-1) == test.digits).float().mean())
     return _score(task, "latents", labelled, told, test, seed, digit_accuracy, dataclasses.astuple(done))
 
 
 def fit_pixels(task: Task, labelled: PairSet, test: PairSet, config: FitConfig, seed: int) -> Score:
     """Train the convolutional network on pixels and judge it."""
     torch.manual_seed(seed)
-    reader = PixelReader(task, labelled.images.shape[-1], config.hidden, config.dropout)
-    reader = reader.to(labelled.images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reader = PixelReader(task, labelled.images.shape[-1], config.hidden, config.dropout).to(labelled.images.device)
 
-    def answer(of: PairSet, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+    def answer(reader: nn.Module, of: PairSet, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         images = of.images[rows]
         return reader(images if generator is None else varied(images, config.variation, generator))
 
-    done = fit(reader, lambda rows, g: answer(labelled, rows, g), labelled.answers(task), config, seed)
-    told = answer_all(reader, lambda rows, g: answer(test, rows, g), test.rows)
+    done = fit(reader, lambda net, *asked: answer(net, labelled, *asked), labelled.answers(task), config, seed)
+    told = answer_all(reader, lambda net, *asked: answer(net, test, *asked), test.rows)
     return _score(task, "pixels", labelled, told, test, seed, None, dataclasses.astuple(done))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sprite_samples import blots, tiny_sprites
-from torch import Tensor
+from torch import Tensor, nn
 
 from inverse_graphics.config import FieldError
 from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit
@@ -102,33 +102,64 @@ def test_variation_moves_within_its_limits_and_none_changes_nothing() -> None:
     turned = varied(bar, Variation(turn_deg=30.0), generator)
     tilt = torch.atan2((turned * at[:, None] * at).sum((1, 2)), (turned * at**2).sum((1, 2))) * (180 / torch.pi)
     assert 25 < float(tilt.max()) < 31 and -31 < float(tilt.min()) < -25
+    upright = bar.transpose(1, 2)
+    slanted = varied(upright, Variation(slant=0.3), generator)
+    tops = slanted[:, 5].mul(at).sum(-1) / slanted[:, 5].sum(-1)
+    assert 1.2 < float(tops.max()) < 1.51 and -1.51 < float(tops.min()) < -1.2  # 5 px up, at most 0.3 of that aside
+    torch.testing.assert_close(slanted.sum(2)[:, 5:16], upright.sum(2)[:, 5:16])
     with pytest.raises(FieldError, match="stretch"):
         Variation(stretch=1.0)
 
 
 def test_digits_are_learned_from_sums_alone_and_the_best_weights_stay() -> None:
-    """Appearances say the digit; the reader is told sums only, and names the digits in the end."""
+    """Sprites say the digit; the reader is told sums only, and names the digits in the end."""
     generator = torch.Generator().manual_seed(1)
     digits = torch.randint(10, (600, 2), generator=generator)
-    what = F.one_hot(digits, 10).float() + 0.1 * torch.randn(600, 2, 10, generator=generator)
-    blank = torch.zeros(600, 2, 8, 8)
-    config = FitConfig(least_steps=120, most_steps=120, learning_rate=2e-2, hidden=32, dropout=0.1)
+    patterns = torch.rand(10, 8, 8, generator=generator)
+    sprites = patterns[digits] + 0.1 * torch.randn(600, 2, 8, 8, generator=generator)
+    config = FitConfig(least_steps=120, most_steps=120, learning_rate=1e-2, hidden=32, dropout=0.1)
+
+    def answer(reader: nn.Module, rows: Tensor, _: torch.Generator | None) -> Tensor:
+        return answer_log_probabilities("sum", *reader(sprites[rows]).unbind(1))
 
     def trained() -> tuple[LatentReader, float]:
         torch.manual_seed(0)
-        reader = LatentReader("sum", 10, 8, config.hidden, config.dropout)
-        done = fit(reader, lambda rows, _: reader(what[rows], blank[rows]), digits[:400].sum(1), config, seed=0)
-        return reader, done.held_out_loss
+        reader = LatentReader(8, config.hidden, config.dropout)
+        return reader, fit(reader, answer, digits[:400].sum(1), config, seed=0).held_out_loss
 
     reader, loss = trained()
     held = torch.arange(0, 400, 10)
-    told = answer_all(reader, lambda rows, _: reader(what[rows], blank[rows]), held)
+    told = answer_all(reader, answer, held)
     assert float(F.nll_loss(told, digits[held].sum(1))) == pytest.approx(loss)
-    named = reader.digits(what[400:], blank[400:]).argmax(-1)
+    named = reader(sprites[400:]).argmax(-1)
     assert float((named == digits[400:]).float().mean()) > 0.95
     again, loss_again = trained()
     assert loss_again == loss
     torch.testing.assert_close(again.state_dict(), reader.state_dict(), rtol=0, atol=0)
+
+
+def test_averaged_weights_are_judged_and_kept() -> None:
+    """Each step keeps a share of the average, little of it at first: nothing is left of the weights it began with."""
+    reader = nn.Linear(1, 2, bias=False)
+    trained: list[Tensor] = []
+    judged: list[Tensor] = []
+
+    def answer(net: nn.Module, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        assert isinstance(net, nn.Linear)
+        (judged if generator is None else trained).append(net.weight.detach().clone())
+        return F.log_softmax(net.weight[:, 0].expand(len(rows), 2), -1)
+
+    config = FitConfig(least_steps=30, most_steps=30, learning_rate=0.1, weight_decay=0.0)
+    done = fit(reader, answer, torch.zeros(20, dtype=torch.int64), config, seed=0)
+    average, expected = torch.zeros(2, 1), []
+    for step, weight in enumerate(trained[1:], 1):  # what a step leaves is what the next one sees
+        kept = step / (step + 9)
+        average = kept * average + (1 - kept) * weight
+        start = torch.tensor([s / (s + 9) for s in range(1, step + 1)]).prod() * trained[0]
+        expected.append(average + start)
+    torch.testing.assert_close(torch.stack(judged[:9]), torch.stack(expected[2::3]))  # looked at ten times
+    assert done.best_step == 30
+    torch.testing.assert_close(reader.weight.detach(), judged[-1])
 
 
 def test_held_out_labels_are_never_trained_on_and_steps_follow_the_labels() -> None:
@@ -136,10 +167,10 @@ def test_held_out_labels_are_never_trained_on_and_steps_follow_the_labels() -> N
     reader = PixelReader("ascending", 12, 4, 0.0)
     images = torch.rand(40, 12, 12)
 
-    def answer(rows: Tensor, generator: torch.Generator | None) -> Tensor:
+    def answer(net: nn.Module, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         if generator is not None:
             seen.append(rows)
-        return reader(images[rows])
+        return net(images[rows])
 
     done = fit(reader, answer, torch.zeros(40, dtype=torch.int64), FitConfig(least_steps=20, most_steps=90, epochs=16.0), seed=3)
     assert done.steps == 20 and 0 < done.best_step <= 20

@@ -1,4 +1,4 @@
-"""Fitting a reader to labelled images: Adam, and the weights that were best on a held-out tenth of the labels."""
+"""Fitting a reader to labelled images: Adam, averaged weights, the best of them on a held-out tenth of the labels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from inverse_graphics.downstream.variation import Variation
 
 HELD_OUT = 10
 """Every tenth labelled image decides when a reader was best; it counts as a label."""
-CHECKS = 30
+CHECKS = 10
 """How often that is looked at."""
+WARMUP = 0.1
+"""Share of the steps over which the rate rises."""
+KEPT = 0.998
+"""Share of the averaged weights that a step keeps; less in the first steps, so that nothing is left of the start."""
 
-Answer = Callable[[Int[Tensor, "b"], torch.Generator | None], Float[Tensor, "b answers"]]
-"""Log probabilities of the answers for the images of some numbers; with a generator varied at random, for training."""
+Answer = Callable[[nn.Module, Int[Tensor, "b"], torch.Generator | None], Float[Tensor, "b *answers"]]
+"""What a reader makes of the images of some numbers, as log probabilities; with a generator varied at random, for training."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class FitConfig:
     batch_size: int = 64
     """Images a step."""
     learning_rate: float = 1e-3
-    """Adam's rate at first; it falls to 0 along a cosine."""
+    """Adam's highest rate, see ``rate_at``."""
     weight_decay: float = 1e-3
     """Share of the weights, times the rate, that is lost each step."""
     hidden: int = 128
@@ -86,10 +90,10 @@ def check_labels(count: int) -> None:
 
 
 def fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: FitConfig, seed: int) -> Fit:
-    """Train a reader, and leave it with its best weights.
+    """Train a reader, and leave it with its best averaged weights.
 
     Args:
-        reader: what ``answer`` asks; updated in place.
+        reader: what ``answer`` is given; updated in place.
         answer: see there.
         targets: right answers of the images 0..n-1, which are the labels; every tenth is held out.
         config: how.
@@ -111,30 +115,45 @@ def _fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: F
     started = time.perf_counter()
     rows = torch.arange(len(targets), device=targets.device)
     held, used = rows[::HELD_OUT], rows[rows % HELD_OUT != 0]
-    optimizer = torch.optim.AdamW(reader.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(reader.parameters(), weight_decay=config.weight_decay, fused=True)
     steps = config.steps(len(targets))
+    average = copy.deepcopy(reader)
     best, best_loss, best_step = copy.deepcopy(reader.state_dict()), math.inf, 0
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+            group["lr"] = config.learning_rate * rate_at(step, steps)
         batch = used[torch.randint(len(used), (config.batch_size,), generator=generator, device=used.device)]
         reader.train()
-        loss = F.nll_loss(answer(batch, generator), targets[batch])
+        loss = F.nll_loss(answer(reader, batch, generator), targets[batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        _move(average, reader, 1 - min(KEPT, step / (step + 9)))
         if step % max(1, steps // CHECKS) == 0 or step == steps:
-            value = float(F.nll_loss(answer_all(reader, answer, held), targets[held]))
+            value = float(F.nll_loss(answer_all(average, answer, held), targets[held]))
             if value < best_loss:
-                best, best_loss, best_step = copy.deepcopy(reader.state_dict()), value, step
+                best, best_loss, best_step = copy.deepcopy(average.state_dict()), value, step
     reader.load_state_dict(best)
     if not math.isfinite(best_loss):
         raise FloatingPointError("the loss of the held-out labels was never finite; lower the learning rate")
     return Fit(best_loss, best_step, steps, time.perf_counter() - started)
 
 
-def answer_all(reader: nn.Module, answer: Answer, rows: Int[Tensor, "n"], chunk: int = 500) -> Float[Tensor, "n answers"]:
+def rate_at(step: int, steps: int) -> float:
+    """Share of the learning rate at a step, 1..steps: it rises from 0, then falls to 0 along a cosine."""
+    return min(1.0, step / (WARMUP * steps)) * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
+
+
+def _move(average: nn.Module, reader: nn.Module, share: float) -> None:
+    """Averaged weights, and statistics of batches, a share of the way to a reader's."""
+    with torch.no_grad():
+        for mean, value in zip(average.state_dict().values(), reader.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, share)
+
+
+def answer_all(reader: nn.Module, answer: Answer, rows: Int[Tensor, "n"], chunk: int = 500) -> Float[Tensor, "n *answers"]:
     """Answers for many images, nothing varied or dropped."""
     reader.eval()
     with torch.no_grad():
-        return torch.cat([answer(part, None) for part in rows.split(chunk)])
+        return torch.cat([answer(reader, part, None) for part in rows.split(chunk)])
