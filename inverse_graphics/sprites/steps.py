@@ -103,11 +103,17 @@ class Differencing(nn.Module):
     A coarse look gives every cell of a grid a weight: how much grey is left around it, raised or lowered by what a convolutional
     network has learned.  The heaviest cell and its neighbours say where to look closely; of two objects that weigh the same it is
     one, not the middle between them.  A close look says where the window goes and whether there is an object; another, closer one
-    at that window corrects it.
+    at that window corrects it (not where the search ``is_fine``).
     """
 
     def __init__(
-        self, height_px: int, width_px: int, channels: int, where_mean: tuple[float, float, float], shift: float
+        self,
+        height_px: int,
+        width_px: int,
+        channels: int,
+        where_mean: tuple[float, float, float],
+        shift: float,
+        is_fine: bool = False,
     ) -> None:
         """Build the layers.
 
@@ -116,15 +122,17 @@ class Differencing(nn.Module):
             channels: of the search's cells.
             where_mean: the prior's mean; only its zoom is used, places come from the cells.
             shift: how far from the attended place, in shares of half the canvas, a window may lie.
+            is_fine: search pixels, for thin strokes, in place of their means, and look closely once.
         """
         super().__init__()
-        self.shift, self.zoom = shift, where_mean[0]
+        self.shift, self.zoom, self.is_fine = shift, where_mean[0], is_fine
         reach_px = int(width_px / self.zoom / 8)
         self.pool = nn.AvgPool2d(2 * reach_px + 1, STRIDE_PX, reach_px)
-        self.cells = nn.Sequential(nn.Conv2d(2, channels, 5, padding=2), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.ReLU())
+        self.cells = _search_of_pixels(channels) if is_fine else _search_of_means(channels)
         self.key = nn.Linear(channels, 1)
+        self.widths = LOOK_WIDTHS[:1] if is_fine else LOOK_WIDTHS
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7)) for _ in LOOK_WIDTHS
+            nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7)) for _ in self.widths
         )
         for look, head in enumerate(self.heads):
             _start_head(head.get_submodule("2"), [0.0] * 7 if look else _begin((self.zoom, 0.0, 0.0), SHARP))
@@ -138,7 +146,7 @@ class Differencing(nn.Module):
         """One step."""
         shown = torch.stack([before.image - before.canvas, before.canvas], 1)
         pooled, cell_xy = self.pool(shown), self.get_buffer("cell_xy")
-        cells = self.cells(pooled).flatten(2).transpose(1, 2)
+        cells = self.cells(shown if self.is_fine else pooled).flatten(2).transpose(1, 2)
         left = pooled[:, 0].relu().flatten(1)
         value = KEY_LIMIT * torch.tanh(self.key(cells)[..., 0]) + LEFT_POWER * torch.log(left + LEAST_LEFT)
         peak_xy = cell_xy[value.argmax(-1)]
@@ -147,12 +155,30 @@ class Differencing(nn.Module):
         attended = weights @ cell_xy if before.move is None else weights @ cell_xy + before.move
         seen = torch.cat([(weights[:, None] @ cells)[:, 0], value.logsumexp(-1, keepdim=True) / 8], 1)
         told, xy = attended.new_zeros(len(attended), 7), attended
-        for head, width in zip(self.heads, LOOK_WIDTHS, strict=True):
+        for head, width in zip(self.heads, self.widths, strict=True):
             near = torch.cat([xy.new_full((len(xy), 1), self.zoom / width), xy.detach()], 1)
             told = told + head(torch.cat([read_windows(shown, near, LOOK_PX).flatten(1), seen], 1))
             xy = attended + self.shift * torch.tanh(told[:, 2:4])
         where = Gaussian.of(told[:, 1:])
         return Place(told[:, 0], Gaussian(torch.cat([where.mean[:, :1], xy], 1), where.std)), None
+
+
+def _search_of_means(channels: int) -> nn.Sequential:
+    """Cells from means around them."""
+    return nn.Sequential(nn.Conv2d(2, channels, 5, padding=2), nn.ReLU(), nn.Conv2d(channels, channels, 1), nn.ReLU())
+
+
+def _search_of_pixels(channels: int) -> nn.Sequential:
+    """Cells from the pixels, by two strides of 2; several times as much work."""
+    few = max(1, channels // 4)
+    return nn.Sequential(
+        nn.Conv2d(2, few, 5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.Conv2d(few, channels, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=2, dilation=2),
+        nn.ReLU(),
+    )
 
 
 def _cell_centres(height_px: int, width_px: int) -> Float[Tensor, "g 2"]:

@@ -47,7 +47,7 @@ class StrokeModel(Explainer[StrokeConfig]):
 
     def __init__(self, config: StrokeConfig) -> None:
         """Build the networks."""
-        super().__init__(config)
+        super().__init__(config, is_fine=True)
         sizes = config.sizes
         self.readers = nn.ModuleList(
             GlimpseReader(sizes.window_px, sizes.channels, sizes.hidden, sizes.what) for _ in range(sizes.looks)
