@@ -34,7 +34,8 @@ from inverse_graphics.runs import (
     find_run,
     pick_device,
 )
-from inverse_graphics.sprites.evaluation import ONCE, judge_sprites
+from inverse_graphics.sprites.evaluation import ONCE, FlatEvaluation, judge_sprites
+from inverse_graphics.sprites.looking import Looking
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.steps import Variant
 from inverse_graphics.sprites.training import load_sprite_state, load_sprites, sprite_state
@@ -159,16 +160,13 @@ def finish(
 ) -> None:
     """Judge a model on held-out images; write results.json and report.html, print the headline numbers."""
     device = next(model.parameters()).device
-    evaluation, alone = (
-        judge_sprites(
-            model.eval(),
-            held_out(digits.test, config.images, config.num_eval_images, config.eval_seed),
-            device,
-            max_objects,
-            looking,
-        )
-        for looking in (config.looking, ONCE)
-    )
+
+    def judged(looking: Looking) -> FlatEvaluation:
+        images = held_out(digits.test, config.images, config.num_eval_images, config.eval_seed)
+        return judge_sprites(model.eval(), images, device, max_objects, looking)
+
+    evaluation = judged(config.looking)
+    alone = judged(ONCE) if config.reaches else evaluation
     speed = {"steps": config.training.steps, "wall_time_s": None, "steps_per_second": None}
     if journal is not None:
         speed |= {"wall_time_s": journal.seconds, "steps_per_second": config.training.steps / max(journal.seconds, 1e-9)}
