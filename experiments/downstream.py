@@ -161,15 +161,15 @@ def score_all(model: SpriteModel, config: DownstreamConfig, digits: DigitSets, o
     """Train and judge every reader that has no score yet; each score is kept as soon as it is known."""
     scores = earlier_scores(out, config)
     save_yaml(out / CONFIG_FILE, config)
-    device, images = next(model.parameters()).device, config.sprites.images
+    device, sprites = next(model.parameters()).device, config.sprites
     done = {score.cell for score in scores}
     left = [(seed, cell) for seed in config.seeds for cell in cells(config, seed) if (*cell, seed) not in done]
     test: PairSet | None = None
     with tqdm(total=len(left), unit="reader", file=sys.stderr, mininterval=1.0) as bar:
         for seed in dict.fromkeys(seed for seed, _ in left):
             own = [cell for other, cell in left if other == seed]
-            test = test or held_out_pairs(model, digits.test, images, config.num_test_images, config.test_seed, device)
-            labelled = labelled_pairs(model, digits.train, images, max(labels for *_, labels in own), seed, device)
+            test = test or held_out_pairs(model, digits.test, sprites, config.num_test_images, config.test_seed, device)
+            labelled = labelled_pairs(model, digits.train, sprites, max(labels for *_, labels in own), seed, device)
             for task, reader, labels in own:
                 bar.set_postfix_str(f"seed {seed}, {labels} labels, {task} from {reader}")
                 if reader == "latents":

@@ -34,9 +34,9 @@ from inverse_graphics.runs import (
     find_run,
     pick_device,
 )
-from inverse_graphics.sprites.evaluation import ONCE, FlatEvaluation, judge_sprites
-from inverse_graphics.sprites.looking import Looking
-from inverse_graphics.sprites.model import SpriteModel
+from inverse_graphics.sprites.evaluation import FlatEvaluation, judge_sprites
+from inverse_graphics.sprites.looking import ONCE, Looking
+from inverse_graphics.sprites.model import SpriteModel, on_canvas
 from inverse_graphics.sprites.steps import Variant
 from inverse_graphics.sprites.training import load_sprite_state, load_sprites, sprite_state
 from inverse_graphics.training import TrainState
@@ -68,7 +68,7 @@ class Arguments:
     rule: Literal["strict", "crude"] | None = None
     """Where digits may stand: strict: their ink apart; crude: as in Pyro's data."""
     canvas_px: int | None = None
-    """Side of the canvas."""
+    """Side of the canvas; with --evaluate, a dair model's may be another one than in training."""
     digit_px: int | None = None
     """Side of a digit's frame at scale 1."""
     noise_std: float | None = None
@@ -173,6 +173,7 @@ def finish(
     commit = current_commit()
     about = {"variant": model.config.variant, "estimator": config.estimator, "seed": config.seed, "eval_seed": config.eval_seed}
     about |= {"counts": list(config.images.counts), "overlap_rule": config.images.rule, "data": digits.source}
+    about |= {"canvas_px": config.images.canvas_px}
     about |= {"count_accuracy_guide": alone.summary()["count_accuracy"], "reaches": list(config.reaches)}
     summary = evaluation.summary() | speed | about | {"device": str(device), "commit": commit}
     write_json(out / RESULTS_FILE, summary)
@@ -187,11 +188,12 @@ def finish(
 
 def evaluate_run(arguments: Arguments, digits: DigitSets) -> None:
     """Judge a trained run on fresh images and write results and report to ``--out``."""
-    refuse(arguments, "--evaluate", (*RUN_OPTIONS, "config", "steps", "canvas_px", "digit_px"))
+    refuse(arguments, "--evaluate", (*RUN_OPTIONS, "config", "steps", "digit_px"))
     run = find_run(arguments.evaluate or Path())
     config = with_images(load_dataclass(Config, run / CONFIG_FILE), arguments)
     config = checked(dataclasses.replace(config, **given(arguments, EVAL_OPTIONS)))  # type: ignore[arg-type]
-    model = load_sprites(run, pick_device(arguments.device))
+    device = pick_device(arguments.device)
+    model = on_canvas(load_sprites(run, device), config.images.canvas_px).to(device)
     steps = max(model.config.max_objects, max(config.images.counts) + 1)
     finish(claim_run(arguments.out), model, config, digits, None, arguments.max_objects or steps)
 

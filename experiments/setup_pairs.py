@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from setup2d import of_count
+from setup2d import Config, of_count
 from torch import Tensor, nn
 
 from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit
 from inverse_graphics.downstream.latents import PAIR, PairLatents, pair_latents
 from inverse_graphics.downstream.readers import LatentReader, PixelReader
-from inverse_graphics.downstream.tasks import Task, answer_log_probabilities, answers, in_order, left_first
+from inverse_graphics.downstream.tasks import DIGITS, NUM_NAMES, Task, answer_log_probabilities, answers, in_order, left_first
 from inverse_graphics.downstream.variation import varied
 from inverse_graphics.reporting.downstream_report import Score
 from inverse_graphics.sprites.model import SpriteModel
 from scenes.flat.digits import Digits
-from scenes.flat.multi_mnist import FlatConfig, compose
+from scenes.flat.multi_mnist import compose
 
 LABELLED_SEEDS = 1_000_000
 """Labelled images have seeds from here on, so that they are none of those that a sprite model of a usual seed was trained on."""
@@ -49,35 +49,31 @@ class PairSet:
         return answers(task, self.digits[:, 0], self.digits[:, 1])
 
 
-def labelled_pairs(
-    model: SpriteModel, digits: Digits, images: FlatConfig, count: int, seed: int, device: torch.device
-) -> PairSet:
-    """Labelled images 0..count-1 of a seed."""
-    return _pairs(model, digits, images, 2 * (LABELLED_SEEDS + seed) + 1, count, device)
+def labelled_pairs(model: SpriteModel, digits: Digits, sprites: Config, count: int, seed: int, device: torch.device) -> PairSet:
+    """Labelled images 0..count-1 of a seed; ``sprites`` is the model's run."""
+    return _pairs(model, digits, sprites, 2 * (LABELLED_SEEDS + seed) + 1, count, device)
 
 
-def held_out_pairs(
-    model: SpriteModel, digits: Digits, images: FlatConfig, count: int, seed: int, device: torch.device
-) -> PairSet:
+def held_out_pairs(model: SpriteModel, digits: Digits, sprites: Config, count: int, seed: int, device: torch.device) -> PairSet:
     """Images 0..count-1 that no training seed makes."""
-    return _pairs(model, digits, images, 2 * seed, count, device)
+    return _pairs(model, digits, sprites, 2 * seed, count, device)
 
 
 def _pairs(
-    model: SpriteModel, digits: Digits, images: FlatConfig, number: int, count: int, device: torch.device, chunk: int = 500
+    model: SpriteModel, digits: Digits, sprites: Config, number: int, count: int, device: torch.device, chunk: int = 500
 ) -> PairSet:
-    family = of_count(images, PAIR)
+    family = of_count(sprites.images, PAIR)
     parts = [compose(digits, family, number, range(i, min(i + chunk, count))) for i in range(0, count, chunk)]
     pictures = torch.cat([part.images for part in parts]).to(device)
     boxes = torch.cat([part.boxes for part in parts])
     ordered = in_order(left_first(boxes[..., 0], boxes[..., 1]), torch.cat([part.labels for part in parts]))
-    return PairSet(pictures, ordered.to(device), pair_latents(model, pictures))
+    return PairSet(pictures, ordered.to(device), pair_latents(model, pictures, sprites.looking))
 
 
 def fit_latents(task: Task, model: SpriteModel, labelled: PairSet, test: PairSet, config: FitConfig, seed: int) -> Score:
     """Train the structured reader on latents and judge it; nothing of the sprite model is changed."""
     torch.manual_seed(seed)
-    reader = LatentReader(model.config.sizes.window_px, config.hidden, config.dropout).to(labelled.images.device)
+    reader = LatentReader(task, model.config.sizes.window_px, config.hidden, config.dropout).to(labelled.images.device)
 
     def digits(reader: nn.Module, of: PairSet, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad():
@@ -92,7 +88,7 @@ def fit_latents(task: Task, model: SpriteModel, labelled: PairSet, test: PairSet
     done = fit(reader, answer, labelled.answers(task), config, seed)
     named = answer_all(reader, lambda net, *asked: digits(net, test, *asked), test.rows)
     told = answer_log_probabilities(task, *named.unbind(1))
-    digit_accuracy = float((named.argmax(-1) == test.digits).float().mean())
+    digit_accuracy = float((named.argmax(-1) == test.digits).float().mean()) if NUM_NAMES[task] == DIGITS else None
     return _score(task, "latents", labelled, told, test, seed, digit_accuracy, dataclasses.astuple(done))
 
 

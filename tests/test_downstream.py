@@ -124,7 +124,7 @@ def test_digits_are_learned_from_sums_alone_and_the_best_weights_stay() -> None:
 
     def trained() -> tuple[LatentReader, float]:
         torch.manual_seed(0)
-        reader = LatentReader(8, config.hidden, config.dropout)
+        reader = LatentReader("sum", 8, config.hidden, config.dropout)
         return reader, fit(reader, answer, digits[:400].sum(1), config, seed=0).held_out_loss
 
     reader, loss = trained()
@@ -136,6 +136,27 @@ def test_digits_are_learned_from_sums_alone_and_the_best_weights_stay() -> None:
     again, loss_again = trained()
     assert loss_again == loss
     torch.testing.assert_close(again.state_dict(), reader.state_dict(), rtol=0, atol=0)
+
+
+def test_an_order_is_learned_by_ranks_of_which_there_are_more_than_digits() -> None:
+    """Told which of two is larger and nothing else; the reader may name digits by any ranks in the right order."""
+    generator = torch.Generator().manual_seed(1)
+    digits = torch.randint(10, (900, 2), generator=generator)
+    sprites = torch.rand(10, 8, 8, generator=generator)[digits] + 0.1 * torch.randn(900, 2, 8, 8, generator=generator)
+    config = FitConfig(least_steps=200, most_steps=200, learning_rate=1e-2, hidden=32, dropout=0.1)
+    right = answers("ascending", digits[:, 0], digits[:, 1])
+
+    def answer(reader: nn.Module, rows: Tensor, _: torch.Generator | None) -> Tensor:
+        return answer_log_probabilities("ascending", *reader(sprites[rows]).unbind(1))
+
+    torch.manual_seed(0)
+    reader = LatentReader("ascending", 8, config.hidden, config.dropout)
+    fit(reader, answer, right[:600], config, seed=0)
+    told = answer_all(reader, answer, torch.arange(600, 900)).argmax(-1)
+    assert float((told == right[600:]).float().mean()) > 0.97
+    ranks = reader(sprites).argmax(-1)
+    means = torch.stack([ranks[digits == digit].float().mean() for digit in range(10)])
+    assert bool((means.diff() >= 0).all()) and len(ranks.unique()) >= 8
 
 
 def test_averaged_weights_are_judged_and_kept() -> None:

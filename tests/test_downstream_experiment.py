@@ -14,7 +14,6 @@ from sprite_samples import TINY
 from inverse_graphics.reporting.downstream_report import Score, accuracy_table, downstream_summary
 from inverse_graphics.sprites.model import SpriteConfig, SpriteModel
 from scenes.flat.digits import embedded_digits
-from scenes.flat.multi_mnist import FlatConfig
 
 
 def test_scores_of_every_reader_are_kept_and_taken_over(
@@ -58,12 +57,12 @@ def test_fewer_labels_are_some_of_the_more_and_frozen_means_frozen(monkeypatch: 
     torch.manual_seed(0)
     model = SpriteModel(SpriteConfig("dair", 50, 3, TINY)).eval()
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    digits, family, cpu = embedded_digits("train"), FlatConfig(), torch.device("cpu")
-    more = pairs.labelled_pairs(model, digits, family, 24, 0, cpu)
-    fewer = pairs.labelled_pairs(model, digits, family, 12, 0, cpu)
+    digits, sprites, cpu = embedded_digits("train"), pairs.Config(), torch.device("cpu")
+    more = pairs.labelled_pairs(model, digits, sprites, 24, 0, cpu)
+    fewer = pairs.labelled_pairs(model, digits, sprites, 12, 0, cpu)
     assert torch.equal(more.first(12).images, fewer.images) and torch.equal(more.first(12).digits, fewer.digits)
     assert torch.equal(more.first(12).latents.what.mean, more.latents.what.mean[:12])
-    other = pairs.labelled_pairs(model, digits, family, 12, 1, cpu)
+    other = pairs.labelled_pairs(model, digits, sprites, 12, 1, cpu)
     assert not torch.equal(other.images, fewer.images)
     config = fitting.FitConfig(least_steps=3, most_steps=3, batch_size=4, hidden=4)
     score = pairs.fit_latents("sum", model, more, fewer, config, 0)

@@ -68,6 +68,9 @@ def test_a_run_leaves_results_report_and_weights_and_is_judged_again(
     judged = results_of(again)
     assert (judged["counts"], judged["overlap_rule"], judged["eval_seed"], judged["variant"]) == ([3], "crude", 5, "dair")
     assert list(judged["count_accuracy_by_count"]) == ["3"] and len(judged["count_confusion"]) >= 4
+    options = ("--canvas-px", "72", "--counts", "4", "--num-eval-images", "6", "--out", tmp_path / "large")
+    assert start(monkeypatch, "--evaluate", run, *options) == 0, capsys.readouterr().err
+    assert results_of(tmp_path / "large")["canvas_px"] == 72
 
 
 def test_a_run_stopped_and_resumed_equals_one_that_was_not(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from inverse_graphics.config import FieldError
 from inverse_graphics.estimators import Estimator
 from inverse_graphics.sprites.evaluation import FlatTruth, infer_sprites, judge_sprites
 from inverse_graphics.sprites.latents import Gaussian
-from inverse_graphics.sprites.model import SpriteConfig, SpriteModel, SpriteSizes
+from inverse_graphics.sprites.model import SpriteConfig, SpriteModel, SpriteSizes, on_canvas
 from inverse_graphics.sprites.objective import DARKEST, ImageModel, Likelihood, count_log_prior, sprite_terms
 from inverse_graphics.sprites.steps import Variant
 from inverse_graphics.sprites.training import SpriteLoss, SpriteTraining, load_sprite_state, load_sprites, sprite_state
@@ -103,6 +103,28 @@ def test_bernoulli_likelihood_is_that_of_ink() -> None:
     got = ImageModel("bernoulli").log_likelihood(image, canvas[:, None])
     expected = Bernoulli(canvas.clamp(DARKEST, 1 - DARKEST)).log_prob(image).sum()
     assert float(got) == pytest.approx(float(expected))
+
+
+@torch.no_grad()
+def test_a_search_does_the_same_on_a_larger_canvas() -> None:
+    """An image put into a black one four times its size: the same windows in pixels, the same sprites, the same doubts."""
+    model, images = tiny_sprites("dair").eval(), blots([1, 2, 3])
+    left_px, top_px = 12, 8  # whole cells of the search, so that it sees the same
+    large = torch.zeros(3, 40, 40)
+    large[:, top_px : top_px + 20, left_px : left_px + 20] = images
+    wide = on_canvas(model, 40)
+    small, found = model(images), wide(large)
+    zoom, x, y = small.drawn_where.unbind(-1)
+    expected = torch.stack([2 * zoom, (10 * (x + 1) + left_px) / 20 - 1, (10 * (y + 1) + top_px) / 20 - 1], -1)
+    torch.testing.assert_close(found.drawn_where, expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.where.std, small.where.std * torch.tensor([2.0, 0.5, 0.5]), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found.drawn_what, small.drawn_what, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(found.presence_logits, small.presence_logits, atol=5e-3, rtol=1e-3)
+    assert on_canvas(wide, 20).config.canvas_px == 20 and on_canvas(model, 20) is model
+    back = on_canvas(wide, 20)(images)
+    torch.testing.assert_close(back.drawn_where, small.drawn_where)
+    with pytest.raises(FieldError, match="train air on that canvas, or use dair"):
+        on_canvas(tiny_sprites("air"), 40)
 
 
 def test_dair_sees_only_what_is_left_and_remembers_nothing() -> None:

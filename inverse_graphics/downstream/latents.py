@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inverse_graphics.downstream.tasks import in_order, left_first
 from inverse_graphics.sprites.latents import Gaussian
+from inverse_graphics.sprites.looking import ONCE, Looking, look
 from inverse_graphics.sprites.model import SpriteModel
 
 PAIR = 2
@@ -36,7 +37,7 @@ class PairLatents:
         return chosen.mean if generator is None else chosen.draw(generator)
 
 
-def pair_latents(model: SpriteModel, images: Float[Tensor, "n h w"]) -> PairLatents:
+def pair_latents(model: SpriteModel, images: Float[Tensor, "n h w"], looking: Looking = ONCE) -> PairLatents:
     """Infer images of two digits.
 
     Left is where the centre of mass of a step's own layer is: a window may stand a pixel off, and the sprite makes up for it.
@@ -44,6 +45,7 @@ def pair_latents(model: SpriteModel, images: Float[Tensor, "n h w"]) -> PairLate
     Args:
         model: a trained model; nothing of it is changed.
         images: on the model's device.
+        looking: whether images are explained once or again.
 
     Raises:
         ValueError: the model takes fewer than two steps.
@@ -55,7 +57,7 @@ def pair_latents(model: SpriteModel, images: Float[Tensor, "n h w"]) -> PairLate
     parts: list[tuple[Tensor, ...]] = []
     with torch.no_grad():
         for chunk in images.split(CHUNK):
-            posterior = model(chunk, max_objects=PAIR)
+            posterior = look(model, chunk, looking, PAIR)
             centres = centres_of_mass(posterior.layers)
             first = left_first(centres[..., 0], centres[..., 1])
             parts.append(tuple(in_order(first, value) for value in (posterior.what.mean, posterior.what.std, centres)))

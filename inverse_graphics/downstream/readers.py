@@ -12,35 +12,36 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from inverse_graphics.downstream.tasks import DIGITS, Task, num_answers
+from inverse_graphics.downstream.tasks import NUM_NAMES, Task, num_answers
 
 Reader = Literal["latents", "pixels"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
 
 class LatentReader(nn.Module):
-    """From the latents of two digits to log probabilities of either digit; the task's rule puts the two together.
+    """From the latents of two digits to log probabilities of either digit's name; the task's rule puts the two together.
 
     An appearance is seen as the sprite that the frozen decoder makes of it: unlike its numbers, that can be moved and turned.
     """
 
-    def __init__(self, sprite_px: int, hidden: int, dropout: float) -> None:
+    def __init__(self, task: Task, sprite_px: int, hidden: int, dropout: float) -> None:
         """Build the layers.
 
         Args:
+            task: what is asked, which decides how many names there are.
             sprite_px: side of a sprite.
-            hidden: units between the features and the digit.
+            hidden: units between the features and the name.
             dropout: share of the units that are dropped in training.
         """
         super().__init__()
         self.picture = nn.Sequential(*_convolution(1, 16, 5, 2), *_convolution(16, 32, 3, 2), *_convolution(32, 64), nn.Flatten())
         features = 64 * (-(-sprite_px // 4)) ** 2
         self.digit = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, DIGITS)
+            nn.Dropout(dropout), nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, NUM_NAMES[task])
         )
 
     def forward(self, sprites: Float[Tensor, "b 2 p p"]) -> Float[Tensor, "b 2 d"]:
-        """Log probabilities of either digit."""
+        """Log probabilities of either digit's name."""
         return F.log_softmax(self.digit(self.picture(sprites.flatten(0, 1)[:, None])), -1).unflatten(0, (-1, 2))
 
 

@@ -17,6 +17,10 @@ from torch import Tensor
 Task = Literal["sum", "ascending"]
 TASKS: tuple[Task, ...] = get_args(Task)
 DIGITS = 10
+NUM_NAMES: dict[Task, int] = {"sum": DIGITS, "ascending": 2 * DIGITS}
+"""How many names a reader may give to a digit, learned from answers alone.  Sums fix them: they are the digits.  An order is kept by any
+ranks in the right order, and with as many as digits there is only one way to give them, which is seldom found: two digits share a
+rank, with no free one beside it.  Twice as many leave room everywhere."""
 
 
 def num_answers(task: Task) -> int:
@@ -32,16 +36,16 @@ def answers(task: Task, left: Int[Tensor, "*b"], right: Int[Tensor, "*b"]) -> In
 def answer_log_probabilities(
     task: Task, log_left: Float[Tensor, "*b d"], log_right: Float[Tensor, "*b d"]
 ) -> Float[Tensor, "*b answers"]:
-    """Log probability of every answer where the digits are independent: P(a) = sum over all (i, j) with that answer of p(i) p(j).
+    """Log probability of every answer where the names are independent: P(a) = sum over all (i, j) with that answer of p(i) p(j).
 
     Summed in logarithms, so that an answer that is nearly impossible keeps its gradient.
 
     Args:
         task: what is asked.
-        log_left, log_right: log probabilities of the digits 0..9.
+        log_left, log_right: log probabilities of the digits' names, see ``NUM_NAMES``.
     """
-    digits = torch.arange(log_left.shape[-1], device=log_left.device)
-    answer = answers(task, *torch.meshgrid(digits, digits, indexing="ij")).flatten()
+    names = torch.arange(log_left.shape[-1], device=log_left.device)
+    answer = answers(task, *torch.meshgrid(names, names, indexing="ij")).flatten()
     pairs = (log_left[..., :, None] + log_right[..., None, :]).flatten(-2)
     return torch.stack([pairs[..., answer == a].logsumexp(-1) for a in range(int(answer.max()) + 1)], -1)
 

@@ -41,7 +41,8 @@ class Score:
     accuracy: float
     """Share of the test images answered rightly."""
     digit_accuracy: float | None
-    """Share of the test images' digits that the reader of latents names rightly, though it was never told one."""
+    """Share of the test images' digits that the reader of latents names rightly, though it was never told one; None where its names
+    need not be the digits."""
     held_out_loss: float
     """Nats an answer of the held-out tenth."""
     best_step: int
@@ -110,11 +111,13 @@ def reading_table(scores: Sequence[Score]) -> Table:
     for task, title in TITLES.items():
         for n in label_counts(scores):
             own = {reader: [s for s in scores if (s.task, s.reader, s.labels) == (task, reader, n)] for reader in NAMES}
-            named = float(np.mean([s.digit_accuracy for s in own["latents"] if s.digit_accuracy is not None]))
+            shares_named = [s.digit_accuracy for s in own["latents"] if s.digit_accuracy is not None]
+            named = f"{100 * np.mean(shares_named):.1f} %" if shares_named else "–"
             seconds = [f"{np.mean([s.seconds for s in own[reader]]):.0f} s" for reader in NAMES]
-            rows.append((f"{title}, {n:,} labels", f"{100 * named:.1f} %", *seconds))
+            rows.append((f"{title}, {n:,} labels", named, *seconds))
+    note = "No reader is told a digit: answers alone are labels. An order needs ranks, not the digits' own names."
     columns = ("question", "digits named rightly", *(f"training, {name}" for name in NAMES.values()))
-    return Table("Single digits, and time", columns, tuple(rows), "No reader is told a digit: answers alone are labels.")
+    return Table("Single digits, and time", columns, tuple(rows), note)
 
 
 def downstream_text(scores: Sequence[Score], data: str) -> str:

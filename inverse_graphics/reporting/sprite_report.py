@@ -17,8 +17,8 @@ from inverse_graphics.reporting.figures import confusion_matrix, training_curves
 from inverse_graphics.reporting.headlines import MetricText, format_metric, metric_headlines
 from inverse_graphics.reporting.html import Picture, Provenance, Report, Table, write_report
 from inverse_graphics.reporting.style import INK, MUTED, PALETTE, WRONG, figure_style, new_figure
-from inverse_graphics.sprites.evaluation import ONCE, FlatEvaluation, FlatInference, FlatTruth, infer_sprites
-from inverse_graphics.sprites.looking import Looking
+from inverse_graphics.sprites.evaluation import FlatEvaluation, FlatInference, FlatTruth, infer_sprites
+from inverse_graphics.sprites.looking import ONCE, Looking
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.windows import window_boxes_px
 

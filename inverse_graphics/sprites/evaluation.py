@@ -13,16 +13,12 @@ from torch import Tensor
 
 from inverse_graphics.guides.posterior import count_log_probabilities
 from inverse_graphics.matching import match
-from inverse_graphics.sprites.looking import Looking, look
+from inverse_graphics.sprites.looking import ONCE, Looking, look
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.windows import window_boxes_px
 
 GATE_SHARE = 0.15
 """A window stands for an object whose centre is nearer than this share of the canvas."""
-
-
-ONCE = Looking(reaches=())
-"""Images are explained once: the guide alone."""
 
 
 @dataclass(frozen=True)

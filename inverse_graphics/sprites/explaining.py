@@ -98,8 +98,8 @@ C = TypeVar("C", bound=ExplainerConfig)
 class Explainer(nn.Module, Generic[C]):
     """A model whose steps explain an image, one object each."""
 
-    def __init__(self, config: C, is_fine: bool = False) -> None:
-        """Build the recurrence of the config's variant; ``is_fine``: see ``Differencing``."""
+    def __init__(self, config: C, is_fine: bool = False, grown: float = 1.0) -> None:
+        """Build the recurrence of the config's variant; ``is_fine`` and ``grown``: see ``Differencing``."""
         super().__init__()
         self.config = config
         canvas, sizes = config.canvas_px, config.sizes
@@ -107,7 +107,7 @@ class Explainer(nn.Module, Generic[C]):
         if config.variant == "air":
             self.steps = Remembering(canvas * canvas, 3 + sizes.what, sizes.hidden, config.where_mean)
         else:
-            self.steps = Differencing(canvas, canvas, sizes.channels, config.where_mean, sizes.shift, is_fine)
+            self.steps = Differencing(canvas, canvas, sizes.channels, config.where_mean, sizes.shift, is_fine, grown)
 
     def explain(
         self,

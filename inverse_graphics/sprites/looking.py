@@ -45,6 +45,10 @@ class Looking:
         return torch.cat([torch.zeros(1, 2), *(2 * window * reach * ring for reach in self.reaches)])
 
 
+ONCE = Looking(reaches=())
+"""Images are explained once: the guide alone."""
+
+
 def look(model: SpriteModel, images: Float[Tensor, "b h w"], looking: Looking, max_objects: int | None = None) -> SpritePosterior:
     """The best explanation of each image, at the means; no gradient.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -61,10 +62,15 @@ class SpriteConfig:
     """Steps N; a trained model may be told to take more."""
     sizes: SpriteSizes = SpriteSizes()
     """Sizes and priors."""
+    trained_px: int | None = None
+    """Side of the canvas that the weights were trained on, where that is another one, see ``on_canvas``."""
 
     def __post_init__(self) -> None:
-        if self.canvas_px < 8:
-            raise FieldError("canvas_px", "at least 8", self.canvas_px, "use larger images")
+        if min(self.canvas_px, self.trained_px or self.canvas_px) < 8:
+            raise FieldError("canvas_px", "at least 8, as trained_px", self.canvas_px, "use larger images")
+        if self.variant == "air" and self.trained_px not in (None, self.canvas_px):
+            remedy = "its LSTM sees the whole image: train air on that canvas, or use dair"
+            raise FieldError("canvas_px", f"{self.trained_px}, the canvas that air was trained on", self.canvas_px, remedy)
         if self.max_objects < 1:
             raise FieldError("max_objects", "at least 1", self.max_objects, "raise it")
         if self.sizes.object_px > self.canvas_px:
@@ -107,7 +113,7 @@ class SpriteModel(Explainer[SpriteConfig]):
 
     def __init__(self, config: SpriteConfig) -> None:
         """Build the networks."""
-        super().__init__(config)
+        super().__init__(config, grown=config.canvas_px / (config.trained_px or config.canvas_px))
         sizes = config.sizes
         self.encoder = nn.Sequential(
             nn.Linear(sizes.window_px**2, sizes.sprite_hidden), nn.ReLU(), nn.Linear(sizes.sprite_hidden, 2 * sizes.what)
@@ -149,3 +155,23 @@ class SpriteModel(Explainer[SpriteConfig]):
         """What is seen in windows."""
         crop = read_windows(image[:, None], where, self.config.sizes.window_px)
         return Gaussian.of(self.encoder(crop.flatten(1)))
+
+
+def on_canvas(model: SpriteModel, canvas_px: int) -> SpriteModel:
+    """A trained model for images of another size, with objects as large in pixels as those it was trained on.
+
+    Every step of dair searches the image for one object and forgets it, so that nothing it has learned depends on the canvas.
+
+    Args:
+        model: dair; shares its weights with what is returned.
+        canvas_px: side of the images.
+
+    Raises:
+        FieldError: air, on another canvas than its own, or a canvas too small for an object.
+    """
+    if canvas_px == model.config.canvas_px:
+        return model
+    trained_px = model.config.trained_px or model.config.canvas_px
+    other = SpriteModel(dataclasses.replace(model.config, canvas_px=canvas_px, trained_px=trained_px))
+    other.load_state_dict(model.state_dict(), assign=True)
+    return other.train(model.training)

@@ -114,6 +114,7 @@ class Differencing(nn.Module):
         where_mean: tuple[float, float, float],
         shift: float,
         is_fine: bool = False,
+        grown: float = 1.0,
     ) -> None:
         """Build the layers.
 
@@ -123,9 +124,11 @@ class Differencing(nn.Module):
             where_mean: the prior's mean; only its zoom is used, places come from the cells.
             shift: how far from the attended place, in shares of half the canvas, a window may lie.
             is_fine: search pixels, for thin strokes, in place of their means, and look closely once.
+            grown: how many times the canvas that the weights were trained on goes into this one; zooms and moves are told in
+                units of that one.
         """
         super().__init__()
-        self.shift, self.zoom, self.is_fine = shift, where_mean[0], is_fine
+        self.shift, self.zoom, self.is_fine, self.grown = shift / grown, where_mean[0], is_fine, grown
         reach_px = int(width_px / self.zoom / 8)
         self.pool = nn.AvgPool2d(2 * reach_px + 1, STRIDE_PX, reach_px)
         self.cells = _search_of_pixels(channels) if is_fine else _search_of_means(channels)
@@ -135,7 +138,7 @@ class Differencing(nn.Module):
             nn.Sequential(nn.Linear(channels + 1 + 2 * LOOK_PX**2, 128), nn.ReLU(), nn.Linear(128, 7)) for _ in self.widths
         )
         for look, head in enumerate(self.heads):
-            _start_head(head.get_submodule("2"), [0.0] * 7 if look else _begin((self.zoom, 0.0, 0.0), SHARP))
+            _start_head(head.get_submodule("2"), [0.0] * 7 if look else _begin((self.zoom / grown, 0.0, 0.0), SHARP))
         self.register_buffer("cell_xy", _cell_centres(height_px, width_px), persistent=False)
 
     def start(self, image: Float[Tensor, "b h w"]) -> None:
@@ -160,7 +163,8 @@ class Differencing(nn.Module):
             told = told + head(torch.cat([read_windows(shown, near, LOOK_PX).flatten(1), seen], 1))
             xy = attended + self.shift * torch.tanh(told[:, 2:4])
         where = Gaussian.of(told[:, 1:])
-        return Place(told[:, 0], Gaussian(torch.cat([where.mean[:, :1], xy], 1), where.std)), None
+        units = where.std.new_tensor([self.grown, 1 / self.grown, 1 / self.grown])
+        return Place(told[:, 0], Gaussian(torch.cat([self.grown * where.mean[:, :1], xy], 1), units * where.std)), None
 
 
 def _search_of_means(channels: int) -> nn.Sequential:
