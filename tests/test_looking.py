@@ -56,3 +56,11 @@ def test_reaches_that_make_no_sense_are_refused() -> None:
         Looking((0.2, 0.0))
     with pytest.raises(FieldError, match="reaches"):
         Looking((0.2,), directions=0)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(float("nan"), "nan"), (255.0, "255"), (-1.0, "-1")])
+def test_images_that_are_not_grey_values_are_refused(value: float, shown: str) -> None:
+    images = torch.rand(3, 20, 20)
+    images[1, 4, 5] = value
+    with pytest.raises(ValueError, match=f"expected finite grey values in 0..1, received {shown} in image 1"):
+        look(tiny_sprites("dair").eval(), images, Looking(()))

@@ -184,6 +184,8 @@ def test_refinement_finds_a_moved_line_and_makes_one_of_two() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     refinement = StrokeRefinement(2, 25, price=30.0, degree=TINY.degree, dots=TINY.dots, trace=False)
     refined = refine_strokes(model, image, strokes_of(model.decoder, *start), refinement)
+    with pytest.raises(ValueError, match="expected finite grey values in 0..1, received nan in image 0"):
+        refine_strokes(model, image * float("nan"), strokes_of(model.decoder, *start), refinement)
     assert int(refined.present.sum()) == 2
     found = ink_of((refined.densities * refined.present[..., None, None]).sum(1))
     assert float((found - image).square().mean()) < 1e-3

@@ -18,9 +18,10 @@ Task = Literal["sum", "ascending"]
 TASKS: tuple[Task, ...] = get_args(Task)
 DIGITS = 10
 NUM_NAMES: dict[Task, int] = {"sum": DIGITS, "ascending": 2 * DIGITS}
-"""How many names a reader may give to a digit, learned from answers alone.  Sums fix them: they are the digits.  An order is kept by any
-ranks in the right order, and with as many as digits there is only one way to give them, which is seldom found: two digits share a
-rank, with no free one beside it.  Twice as many leave room everywhere."""
+"""How many names a reader may give to a digit, learned from answers alone.
+
+Sums fix them: they are the digits.  An order is kept by any ranks in the right order; with no more of them than digits there is
+one way to give them, which is seldom found: two digits share a rank, and no free one is beside it.  Twice as many leave room."""
 
 
 def num_answers(task: Task) -> int:

@@ -41,8 +41,8 @@ class Score:
     accuracy: float
     """Share of the test images answered rightly."""
     digit_accuracy: float | None
-    """Share of the test images' digits that the reader of latents names rightly, though it was never told one; None where its names
-    need not be the digits."""
+    """Share of the test images' digits that the reader of latents names rightly, though it was never told one; None where its
+    names need not be the digits."""
     held_out_loss: float
     """Nats an answer of the held-out tenth."""
     best_step: int

@@ -14,6 +14,9 @@ from inverse_graphics.compositing import add_prefixes
 from inverse_graphics.sprites.latents import Gaussian
 from inverse_graphics.sprites.steps import Before, Differencing, Place, Remembering, Variant
 
+GREY_SLACK = 1e-3
+"""Rounding that grey values beyond 0..1 are forgiven."""
+
 
 @dataclass(frozen=True)
 class SpritePosterior:
@@ -165,6 +168,18 @@ class Explainer(nn.Module, Generic[C]):
             drawn_where=torch.stack(wheres, 1),
             drawn_what=torch.stack(drawns, 1),
             layers=torch.stack(layers, 1),
+        )
+
+
+def check_grey(images: Float[Tensor, "b h w"]) -> None:
+    """ValueError unless all values are grey values in 0..1."""
+    outside = ~((images >= -GREY_SLACK) & (images <= 1 + GREY_SLACK))  # NaN is neither
+    if outside.any():
+        first = int(outside.flatten(1).any(1).nonzero()[0])
+        value = float(images[first][outside[first]][0])
+        raise ValueError(
+            f"images: expected finite grey values in 0..1, received {value:g} in image {first}; divide bytes by 255, or mend the "
+            "file"
         )
 
 

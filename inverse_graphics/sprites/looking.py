@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inverse_graphics.config import FieldError
-from inverse_graphics.sprites.explaining import SpritePosterior
+from inverse_graphics.sprites.explaining import SpritePosterior, check_grey
 from inverse_graphics.sprites.model import SpriteModel
 from inverse_graphics.sprites.objective import ImageModel, count_log_prior, terms_of
 
@@ -57,7 +57,11 @@ def look(model: SpriteModel, images: Float[Tensor, "b h w"], looking: Looking, m
         images: on the model's device.
         looking: where to look, and what the bound is made of.
         max_objects: steps; the model's own number where None.
+
+    Raises:
+        ValueError: images of another size than the model's canvas, or not of grey values in 0..1.
     """
+    check_grey(images)
     config = model.config
     log_p = count_log_prior(max_objects or config.max_objects, looking.count_ratio)
     moves = looking.moves(1 / config.where_mean[0]).to(images)

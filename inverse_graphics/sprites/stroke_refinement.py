@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inverse_graphics.config import FieldError
+from inverse_graphics.sprites.explaining import check_grey
 from inverse_graphics.sprites.objective import ImageModel
 from inverse_graphics.sprites.stroke_merging import merge_strokes, pairs_of
 from inverse_graphics.sprites.stroke_model import StrokeModel
@@ -141,7 +142,11 @@ def refine_strokes(model: StrokeModel, images: Float[Tensor, "b h w"], strokes: 
         images: ink, 0..1.
         strokes: where to start.
         refinement: how.
+
+    Raises:
+        ValueError: images that are not of grey values in 0..1.
     """
+    check_grey(images)
     decoder = finer_decoder(model.decoder, refinement.degree, refinement.dots)
     problem = _Problem(decoder, images, refinement)
     what = carry_over(model.decoder, decoder, strokes.what.detach())
