@@ -1,10 +1,11 @@
 # The two commands:  make scenes3d   (set up, train, report)   and   make test   (set up, run the whole suite).
-# Variables: PYTHON=python3.12, INSTALLER=pip (default uv), OUT=runs/name, ARGS="--seed 1".
+# Variables: PYTHON=python3.12, INSTALLER=pip (default uv), OUT=runs/name, ARGS="--seed 1", WORKERS=2 (processes that run tests).
 
 SHELL := /bin/bash
 PYTHON ?= python3
 INSTALLER ?= uv
 ARGS ?=
+WORKERS ?= 2
 export PYTHON INSTALLER
 
 # A run is never overwritten: runs/scenes3d, then runs/scenes3d-2, -3, ...
@@ -32,7 +33,7 @@ scenes3d: .venv/.runtime
 	.venv/bin/python experiments/scenes3d.py --preset quick --out $(OUT) $(ARGS)
 
 test: .venv/.dev
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check

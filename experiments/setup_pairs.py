@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from setup2d import Config, of_count
 from torch import Tensor, nn
 
-from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit
+from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit_best
 from inverse_graphics.downstream.latents import PAIR, PairLatents, pair_latents
 from inverse_graphics.downstream.readers import LatentReader, PixelReader
 from inverse_graphics.downstream.tasks import DIGITS, NUM_NAMES, Task, answer_log_probabilities, answers, in_order, left_first
@@ -72,8 +72,10 @@ def _pairs(
 
 def fit_latents(task: Task, model: SpriteModel, labelled: PairSet, test: PairSet, config: FitConfig, seed: int) -> Score:
     """Train the structured reader on latents and judge it; nothing of the sprite model is changed."""
-    torch.manual_seed(seed)
-    reader = LatentReader(task, model.config.sizes.window_px, config.hidden, config.dropout).to(labelled.images.device)
+    device = labelled.images.device
+
+    def build() -> nn.Module:
+        return LatentReader(task, model.config.sizes.window_px, config.hidden, config.dropout).to(device)
 
     def digits(reader: nn.Module, of: PairSet, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         with torch.no_grad():
@@ -85,7 +87,7 @@ def fit_latents(task: Task, model: SpriteModel, labelled: PairSet, test: PairSet
     def answer(reader: nn.Module, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         return answer_log_probabilities(task, *digits(reader, labelled, rows, generator).unbind(1))
 
-    done = fit(reader, answer, labelled.answers(task), config, seed)
+    reader, done = fit_best(build, answer, labelled.answers(task), config, seed)
     named = answer_all(reader, lambda net, *asked: digits(net, test, *asked), test.rows)
     told = answer_log_probabilities(task, *named.unbind(1))
     digit_accuracy = float((named.argmax(-1) == test.digits).float().mean()) if NUM_NAMES[task] == DIGITS else None
@@ -94,14 +96,16 @@ def fit_latents(task: Task, model: SpriteModel, labelled: PairSet, test: PairSet
 
 def fit_pixels(task: Task, labelled: PairSet, test: PairSet, config: FitConfig, seed: int) -> Score:
     """Train the convolutional network on pixels and judge it."""
-    torch.manual_seed(seed)
-    reader = PixelReader(task, labelled.images.shape[-1], config.hidden, config.dropout).to(labelled.images.device)
+    device = labelled.images.device
+
+    def build() -> nn.Module:
+        return PixelReader(task, labelled.images.shape[-1], config.hidden, config.dropout).to(device)
 
     def answer(reader: nn.Module, of: PairSet, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         images = of.images[rows]
         return reader(images if generator is None else varied(images, config.variation, generator))
 
-    done = fit(reader, lambda net, *asked: answer(net, labelled, *asked), labelled.answers(task), config, seed)
+    reader, done = fit_best(build, lambda net, *asked: answer(net, labelled, *asked), labelled.answers(task), config, seed)
     told = answer_all(reader, lambda net, *asked: answer(net, test, *asked), test.rows)
     return _score(task, "pixels", labelled, told, test, seed, None, dataclasses.astuple(done))
 

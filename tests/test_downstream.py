@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from sprite_samples import blots, tiny_sprites
 from torch import Tensor, nn
 
 from inverse_graphics.config import FieldError
-from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit
+from inverse_graphics.downstream.fitting import FitConfig, answer_all, fit, fit_best
 from inverse_graphics.downstream.latents import pair_latents
 from inverse_graphics.downstream.readers import LatentReader, PixelReader
 from inverse_graphics.downstream.tasks import TASKS, Task, answer_log_probabilities, answers, in_order, left_first, num_answers
@@ -200,3 +202,28 @@ def test_held_out_labels_are_never_trained_on_and_steps_follow_the_labels() -> N
     assert [config.steps(labels) for labels in (10, 40, 1000)] == [10, 20, 100]
     with pytest.raises(ValueError, match="expected at least 10"):
         fit(reader, answer, torch.zeros(9, dtype=torch.int64), config, seed=0)
+
+
+def test_few_labels_are_fitted_from_several_starts_and_the_held_out_ones_choose() -> None:
+    """Readers that say one answer whatever they see, another from each start."""
+    targets = torch.tensor([1] * 40)
+    built: list[nn.Linear] = []
+
+    def build() -> nn.Module:
+        built.append(nn.Linear(1, 2))
+        return built[-1]
+
+    def answer(net: nn.Module, rows: Tensor, _: torch.Generator | None) -> Tensor:
+        assert isinstance(net, nn.Linear)
+        return F.log_softmax(net.bias.expand(len(rows), 2), -1)
+
+    config = FitConfig(least_steps=2, most_steps=100, epochs=1.0, starts=4, learning_rate=1e-9)
+    state = torch.get_rng_state()
+    reader, done = fit_best(build, answer, targets, config, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    losses = [float(F.nll_loss(answer(net, torch.arange(40), None), targets).detach()) for net in built]
+    assert len(set(losses)) == 4 and losses.index(min(losses)) > 0
+    assert reader is built[losses.index(min(losses))] and done.held_out_loss == pytest.approx(min(losses), abs=1e-5)
+    built.clear()
+    fit_best(build, answer, targets, dataclasses.replace(config, epochs=10.0, batch_size=8), seed=5)
+    assert len(built) == 1  # labels enough for more than the least steps

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +26,8 @@ WARMUP = 0.1
 """Share of the steps over which the rate rises."""
 KEPT = 0.998
 """Share of the averaged weights that a step keeps; less in the first steps, so that nothing is left of the start."""
+SEEDS_APART = 1_000_000
+"""From the seed of one start to that of the next."""
 
 Answer = Callable[[nn.Module, Int[Tensor, "b"], torch.Generator | None], Float[Tensor, "b *answers"]]
 """What a reader makes of the images of some numbers, as log probabilities; with a generator varied at random, for training."""
@@ -39,6 +43,8 @@ class FitConfig:
     """... but at least so many steps ..."""
     most_steps: int = 4000
     """... and at most so many."""
+    starts: int = 1
+    """Trainings from other weights, where labels are so few that ``least_steps`` hold; the held-out tenth chooses one."""
     batch_size: int = 64
     """Images a step."""
     learning_rate: float = 1e-3
@@ -53,7 +59,7 @@ class FitConfig:
     """What is done to training pictures: sprites of the latents, or whole images."""
 
     def __post_init__(self) -> None:
-        for name in ("least_steps", "most_steps", "batch_size", "hidden"):
+        for name in ("least_steps", "most_steps", "starts", "batch_size", "hidden"):
             if getattr(self, name) < 1:
                 raise FieldError(name, "at least 1", getattr(self, name), "raise it")
         for name in ("epochs", "learning_rate"):
@@ -68,6 +74,10 @@ class FitConfig:
         """Gradient steps for a number of labelled images."""
         return min(self.most_steps, max(self.least_steps, math.ceil(self.epochs * labels / self.batch_size)))
 
+    def trainings(self, labels: int) -> int:
+        """Trainings for a number of labelled images."""
+        return self.starts if self.steps(labels) <= self.least_steps else 1
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -80,13 +90,36 @@ class Fit:
     steps: int
     """How many there were."""
     seconds: float
-    """Wall time."""
+    """Wall time, of all trainings."""
 
 
 def check_labels(count: int) -> None:
     """ValueError where there are too few labels for a held-out tenth."""
     if count < HELD_OUT:
         raise ValueError(f"labels: expected at least {HELD_OUT}, a tenth of which is held out, received {count}; give more")
+
+
+def fit_best(
+    build: Callable[[], nn.Module], answer: Answer, targets: Int[Tensor, "n"], config: FitConfig, seed: int
+) -> tuple[nn.Module, Fit]:
+    """Train readers from ``config.trainings`` starts; the one that answers the held-out labels best.
+
+    Args:
+        build: makes a reader, its weights drawn from torch's global generator, on the targets' device.
+        answer, targets, config: see ``fit``.
+        seed: of weights, batches and variations.
+
+    Raises:
+        ValueError, FloatingPointError: see ``fit``.
+    """
+    found: list[tuple[nn.Module, Fit]] = []
+    for start in range(config.trainings(len(targets))):
+        own = seed + SEEDS_APART * start
+        with _seeded(targets.device, own):
+            reader = build()
+        found.append((reader, fit(reader, answer, targets, config, own)))
+    reader, done = min(found, key=lambda trained: trained[1].held_out_loss)
+    return reader, dataclasses.replace(done, seconds=sum(one.seconds for _, one in found))
 
 
 def fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: FitConfig, seed: int) -> Fit:
@@ -104,10 +137,16 @@ def fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: Fi
         FloatingPointError: the loss was never finite.
     """
     check_labels(len(targets))
-    own = [targets.device] if targets.device.type == "cuda" else []
-    with torch.random.fork_rng(own):  # dropout draws from the global generator
-        torch.manual_seed(seed)
+    with _seeded(targets.device, seed):  # dropout draws from the global generator
         return _fit(reader, answer, targets, config, torch.Generator(targets.device).manual_seed(seed))
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """The global generators under a seed; as they were before afterwards."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _fit(reader: nn.Module, answer: Answer, targets: Int[Tensor, "n"], config: FitConfig, generator: torch.Generator) -> Fit:
