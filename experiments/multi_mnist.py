@@ -99,14 +99,20 @@ EVAL_OPTIONS = ("num_eval_images", "eval_seed")
 
 
 def with_images(config: Config, arguments: Arguments) -> Config:
-    """The config with what the command line says of the images; windows follow the digits' size."""
+    """The config with what the command line says of the images.
+
+    Windows follow the digits' size, and so does the noise that images are supposed to have: a digit half as large has a quarter
+    of the ink, and is worth as many nats where sigma is half as large.  Otherwise small digits are not worth their price.
+    """
     changes = given(arguments, IMAGE_OPTIONS)
     if arguments.counts is not None:
         changes["counts"] = parse_counts(arguments.counts)
     images = dataclasses.replace(config.images, **changes)  # type: ignore[arg-type]
     scale = images.digit_px / config.images.digit_px
     sizes = dataclasses.replace(config.sizes, object_px=config.sizes.object_px * scale)
-    return dataclasses.replace(config, images=images, sizes=sizes)
+    image = dataclasses.replace(config.training.image, sigma=config.training.image.sigma * scale)
+    training = dataclasses.replace(config.training, image=image)
+    return dataclasses.replace(config, images=images, sizes=sizes, training=training)
 
 
 def parse_counts(text: str) -> tuple[int, ...]:

@@ -101,6 +101,15 @@ def test_digits_from_files_are_used_and_named(tiny: Path, tmp_path: Path, monkey
     assert start(monkeypatch, "--resume", "--steps", "2", "--data-root", root, "--out", run) == 0
 
 
+def test_windows_and_noise_follow_the_digits_size(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    assert start(monkeypatch, "--config", tiny, "--digit-px", "14", "--steps", "1", "--out", run) == 0
+    small = load_yaml(run / "config.yaml")
+    assert small["images"]["digit_px"] == 14
+    assert small["sizes"]["object_px"] == pytest.approx(50 / 3 / 2)  # of digits of 28 px: 50 / 3, and 0.3
+    assert small["training"]["image"]["sigma"] == pytest.approx(0.3 / 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
