@@ -81,7 +81,7 @@ class Arguments:
     """Compare gradient estimators; write figures, tables and a report."""
 
     preset: Literal["smoke", "quick"] = "quick"
-    """smoke: does everything run; quick: a quarter of an hour on two cores."""
+    """smoke: does everything run; quick: a quarter of an hour on one core."""
     config: Path | None = None
     """YAML file to use instead of a preset."""
     seeds: tuple[int, ...] | None = None
