@@ -179,8 +179,8 @@ def finish(
     commit = current_commit()
     about = {"variant": model.config.variant, "estimator": config.estimator, "seed": config.seed, "eval_seed": config.eval_seed}
     about |= {"counts": list(config.images.counts), "overlap_rule": config.images.rule, "data": digits.source}
-    about |= {"canvas_px": config.images.canvas_px}
-    about |= {"count_accuracy_guide": alone.summary()["count_accuracy"], "reaches": list(config.reaches)}
+    about |= {"canvas_px": config.images.canvas_px, "reaches": list(config.reaches)}
+    about |= {"count_accuracy_guide": alone.summary()["count_accuracy"]}
     summary = evaluation.summary() | speed | about | {"device": str(device), "commit": commit}
     write_json(out / RESULTS_FILE, summary)
     provenance = Provenance("python " + " ".join(sys.argv), config.seed, commit, package_versions())
@@ -198,8 +198,7 @@ def evaluate_run(arguments: Arguments, digits: DigitSets) -> None:
     run = find_run(arguments.evaluate or Path())
     config = with_images(load_dataclass(Config, run / CONFIG_FILE), arguments)
     config = checked(dataclasses.replace(config, **given(arguments, EVAL_OPTIONS)))  # type: ignore[arg-type]
-    device = pick_device(arguments.device)
-    model = on_canvas(load_sprites(run, device), config.images.canvas_px).to(device)
+    model = on_canvas(load_sprites(run, pick_device(arguments.device)), config.images.canvas_px)
     steps = max(model.config.max_objects, max(config.images.counts) + 1)
     finish(claim_run(arguments.out), model, config, digits, None, arguments.max_objects or steps)
 

@@ -113,12 +113,17 @@ def test_variation_moves_within_its_limits_and_none_changes_nothing() -> None:
         Variation(stretch=1.0)
 
 
+def noisy_pairs(count: int) -> tuple[Tensor, Tensor]:
+    """Digits [count 2], and a sprite of each: its digit's pattern, with noise."""
+    generator = torch.Generator().manual_seed(1)
+    digits = torch.randint(10, (count, 2), generator=generator)
+    patterns = torch.rand(10, 8, 8, generator=generator)
+    return digits, patterns[digits] + 0.1 * torch.randn(count, 2, 8, 8, generator=generator)
+
+
 def test_digits_are_learned_from_sums_alone_and_the_best_weights_stay() -> None:
     """Sprites say the digit; the reader is told sums only, and names the digits in the end."""
-    generator = torch.Generator().manual_seed(1)
-    digits = torch.randint(10, (600, 2), generator=generator)
-    patterns = torch.rand(10, 8, 8, generator=generator)
-    sprites = patterns[digits] + 0.1 * torch.randn(600, 2, 8, 8, generator=generator)
+    digits, sprites = noisy_pairs(600)
     config = FitConfig(least_steps=120, most_steps=120, learning_rate=1e-2, hidden=32, dropout=0.1)
 
     def answer(reader: nn.Module, rows: Tensor, _: torch.Generator | None) -> Tensor:
@@ -142,9 +147,7 @@ def test_digits_are_learned_from_sums_alone_and_the_best_weights_stay() -> None:
 
 def test_an_order_is_learned_by_ranks_of_which_there_are_more_than_digits() -> None:
     """Told which of two is larger and nothing else; the reader may name digits by any ranks in the right order."""
-    generator = torch.Generator().manual_seed(1)
-    digits = torch.randint(10, (900, 2), generator=generator)
-    sprites = torch.rand(10, 8, 8, generator=generator)[digits] + 0.1 * torch.randn(900, 2, 8, 8, generator=generator)
+    digits, sprites = noisy_pairs(900)
     config = FitConfig(least_steps=200, most_steps=200, learning_rate=1e-2, hidden=32, dropout=0.1)
     right = answers("ascending", digits[:, 0], digits[:, 1])
 

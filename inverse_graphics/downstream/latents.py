@@ -48,19 +48,18 @@ def pair_latents(model: SpriteModel, images: Float[Tensor, "n h w"], looking: Lo
         looking: whether images are explained once or again.
 
     Raises:
-        ValueError: the model takes fewer than two steps.
+        ValueError: the model takes fewer than two steps, or as ``look`` says of images.
     """
     if model.config.max_objects < PAIR:
         raise ValueError(
             f"model: expected at least {PAIR} steps, received max_objects={model.config.max_objects}; train it on images of two"
         )
     parts: list[tuple[Tensor, ...]] = []
-    with torch.no_grad():
-        for chunk in images.split(CHUNK):
-            posterior = look(model, chunk, looking, PAIR)
-            centres = centres_of_mass(posterior.layers)
-            first = left_first(centres[..., 0], centres[..., 1])
-            parts.append(tuple(in_order(first, value) for value in (posterior.what.mean, posterior.what.std, centres)))
+    for chunk in images.split(CHUNK):
+        posterior = look(model, chunk, looking, PAIR)
+        centres = centres_of_mass(posterior.layers)
+        first = left_first(centres[..., 0], centres[..., 1])
+        parts.append(tuple(in_order(first, value) for value in (posterior.what.mean, posterior.what.std, centres)))
     mean, std, centres = (torch.cat(values) for values in zip(*parts, strict=True))
     return PairLatents(Gaussian(mean, std), centres)
 

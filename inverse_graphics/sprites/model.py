@@ -163,7 +163,7 @@ def on_canvas(model: SpriteModel, canvas_px: int) -> SpriteModel:
     Every step of dair searches the image for one object and forgets it, so that nothing it has learned depends on the canvas.
 
     Args:
-        model: dair; shares its weights with what is returned.
+        model: dair; shares its weights, and the device, with what is returned.
         canvas_px: side of the images.
 
     Raises:
@@ -174,4 +174,4 @@ def on_canvas(model: SpriteModel, canvas_px: int) -> SpriteModel:
     trained_px = model.config.trained_px or model.config.canvas_px
     other = SpriteModel(dataclasses.replace(model.config, canvas_px=canvas_px, trained_px=trained_px))
     other.load_state_dict(model.state_dict(), assign=True)
-    return other.train(model.training)
+    return other.train(model.training).to(next(model.parameters()).device)
